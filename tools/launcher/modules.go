@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// goModules are the Bazel modules that are Go modules too, which is how they
+// can be had without a registry of Bazel modules.
+var goModules = map[string]string{
+	"gazelle":  "github.com/bazelbuild/bazel-gazelle",
+	"rules_go": "github.com/bazelbuild/rules_go",
+}
+
+// standIns are modules that stand in the module graph without being used by our
+// builds: their files by name.
+func standIns(home, sdk string) map[string]map[string]string {
+	return map[string]map[string]string{
+		"apple_support": nil,
+		"protobuf":      nil,
+		"zlib":          nil,
+		// Only `bazel mod tidy` runs buildozer, in the workspace, whose go.mod has
+		// it, and without an environment.
+		"buildozer": {"buildozer_binary.bzl": fmt.Sprintf(buildozerExtension, home, sdk)},
+		// Where rules_go says which SDK runs here. It would name the download.
+		hostSDKLabel: {"defs.bzl": `HOST_COMPATIBLE_SDK = Label("@@rules_go~~go_sdk~go_host_sdk//:ROOT")` + "\n"},
+	}
+}
+
+const buildozerExtension = `def _empty_impl(ctx):
+    ctx.file("BUILD.bazel", "")
+    ctx.file("buildozer.exe", """#!/bin/sh
+export HOME='%s'
+exec '%s/bin/go' tool buildozer "$@"
+""", executable = True)
+
+_empty = repository_rule(_empty_impl)
+
+def _extension_impl(_ctx):
+    _empty(name = "buildozer_binary")
+
+buildozer_binary = module_extension(_extension_impl)
+`
+
+// hostSDKLabel is a repository that rules_go's extension makes.
+const hostSDKLabel = "go_host_compatible_sdk_label"
+
+var bazelDep = regexp.MustCompile(`bazel_dep\(name = "([a-z_]+)", version = "([^"]+)"`)
+
+// ensureModules lays out the Bazel modules that Debian does not package and
+// gives the folder that holds them, one folder a module.
+func (l *launcher) ensureModules(ctx context.Context, dir, sdk string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(l.workspace, "MODULE.bazel"))
+	if err != nil {
+		return "", fmt.Errorf("read module versions: %w", err)
+	}
+	versions := map[string]string{}
+	for _, match := range bazelDep.FindAllStringSubmatch(string(data), -1) {
+		versions[match[1]] = match[2]
+	}
+	var sources []string
+	for name, path := range goModules {
+		if versions[name] == "" {
+			return "", fmt.Errorf("MODULE.bazel has no bazel_dep on %s", name)
+		}
+		sources = append(sources, path+"@v"+versions[name])
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find home folder: %w", err)
+	}
+	standIns := standIns(home, sdk)
+	standInsText, err := json.Marshal(standIns)
+	if err != nil {
+		return "", err
+	}
+	modules := filepath.Join(dir, "modules-"+digest(versions["rules_go"], versions["gazelle"], string(standInsText)))
+	if _, err := os.Stat(modules); err == nil {
+		return modules, nil
+	}
+	fmt.Fprintf(l.stderr, "tools/bazel: copying %s\n", strings.Join(sources, " and "))
+	partial := modules + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return "", fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	for name, path := range goModules {
+		if err := copyGoModule(ctx, path+"@v"+versions[name], filepath.Join(partial, name)); err != nil {
+			return "", fmt.Errorf("copy module %s: %w", name, err)
+		}
+	}
+	// Gazelle builds itself in GOPATH mode, from a vendor folder.
+	vendor := exec.CommandContext(ctx, "go", "mod", "vendor")
+	vendor.Dir = filepath.Join(partial, "gazelle")
+	vendor.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	if _, err := output(vendor); err != nil {
+		return "", fmt.Errorf("vendor gazelle's modules: %w", err)
+	}
+	for name, files := range standIns {
+		all := map[string]string{"BUILD.bazel": "", "MODULE.bazel": fmt.Sprintf("module(name = %q)\n", name)}
+		for file, text := range files {
+			all[file] = text
+		}
+		for file, text := range all {
+			if err := writeFile(filepath.Join(partial, name, file), []byte(text)); err != nil {
+				return "", fmt.Errorf("write stand-in for module %s: %w", name, err)
+			}
+		}
+	}
+	if err := os.Rename(partial, modules); err != nil {
+		return "", fmt.Errorf("finish modules: %w", err)
+	}
+	return modules, nil
+}
+
+// copyGoModule copies a module that go verifies by its checksum database.
+// Module zips carry no mode bits, so scripts get theirs back.
+func copyGoModule(ctx context.Context, module, to string) error {
+	download := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
+	download.Dir = os.TempDir() // outside any module
+	download.Env = append(os.Environ(), "GOWORK=off", "GO111MODULE=on")
+	out, err := output(download)
+	if err != nil {
+		return err
+	}
+	var info struct{ Dir string }
+	if err := json.Unmarshal([]byte(out), &info); err != nil {
+		return fmt.Errorf("parse go's answer: %w", err)
+	}
+	return filepath.WalkDir(info.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, info.Dir))
+		if entry.IsDir() {
+			return os.MkdirAll(target, 0o755)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o644)
+		if strings.HasSuffix(path, ".sh") {
+			mode = 0o755
+		}
+		return os.WriteFile(target, data, mode)
+	})
+}
+
+// writeRC writes the options of the closed world and gives the file's path.
+func (l *launcher) writeRC(dir, modules, mirror string) (string, error) {
+	text := rc(modules, mirror)
+	name := filepath.Join(dir, "bazelrc-"+digest(text))
+	if err := writeFile(name, []byte(text)); err != nil {
+		return "", fmt.Errorf("write options: %w", err)
+	}
+	return name, nil
+}
+
+func rc(modules, mirror string) string {
+	var b strings.Builder
+	override := func(name, path string) { fmt.Fprintf(&b, "common --override_module=%s=%s\n", name, path) }
+	b.WriteString("# Made by tools/launcher. Modules that Debian packages:\n")
+	for _, module := range []struct{ name, path string }{
+		{"bazel_features", "tools/features"},
+		{"bazel_skylib", "tools/skylib"},
+		{"platforms", "tools/platforms"},
+		{"rules_cc", "rules/cc"},
+		{"rules_java", "rules/java"},
+		{"rules_license", "rules/license"},
+		{"rules_proto", "rules/proto"},
+		{"rules_python", "rules/python"},
+		{"rules_shell", "rules/shell"},
+	} {
+		override(module.name, "/usr/share/bazel/"+module.path)
+	}
+	b.WriteString("# Modules that the Go module proxy serves, and stand-ins:\n")
+	for _, name := range []string{"gazelle", "rules_go", "apple_support", "buildozer", "protobuf", "zlib"} {
+		override(name, filepath.Join(modules, name))
+	}
+	b.WriteString("# The machine's Go SDK in place of a download, and the mirror of its apt:\n")
+	b.WriteString("common --@rules_go//go/toolchain:sdk_version=host\n")
+	fmt.Fprintf(&b, "common --override_repository=rules_go~~go_sdk~%s=%s\n", hostSDKLabel, filepath.Join(modules, hostSDKLabel))
+	fmt.Fprintf(&b, "common --repo_env=DEBIAN_MIRROR=%s\n", mirror)
+	return b.String()
+}
