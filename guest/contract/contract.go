@@ -1,0 +1,44 @@
+// Package contract holds what the host and the guest must agree on byte for
+// byte: the config disk's document, ports, paths, the exit sentinel and the log
+// line. It is the hypeman 0.0.7 contract, so a hypeman host can boot our guest
+// and our host can boot a hypeman guest.
+//
+// It is not a place for behaviour: nothing here opens a file or a socket.
+package contract
+
+const (
+	// AgentPort is the AF_VSOCK port on which the agent serves gRPC (h2c).
+	AgentPort = 2222
+	// HostCID is the context ID of the host, VMADDR_CID_HOST in
+	// include/uapi/linux/vm_sockets.h.
+	HostCID = 2
+
+	// ConfigFile is the config document's path on the config disk.
+	ConfigFile = "/config.json"
+	// AgentPath is where the agent stands in the running guest's root.
+	AgentPath = "/opt/hypeman/guest-agent"
+	// AgentReadyFDEnv names the variable that tells the agent on which
+	// inherited descriptor to write one byte once it listens.
+	AgentReadyFDEnv = "HYPEMAN_AGENT_READY_FD"
+	// AgentReadyMarker starts the agent's readiness message; ` ts=` and an
+	// RFC 3339 time with nanoseconds follow.
+	AgentReadyMarker = "HYPEMAN-AGENT-READY"
+	// AgentListening is what hosts of version 0.0.7 wait for on the serial log.
+	AgentListening = "[guest-agent] listening on vsock port 2222"
+	// ProgramStartMarker starts init's message that the application is about
+	// to start.
+	ProgramStartMarker = "HYPEMAN-PROGRAM-START"
+
+	// DefaultPath is the PATH of processes whose environment has none.
+	DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	// DefaultHome is the HOME of processes whose environment has none.
+	DefaultHome = "/root"
+)
+
+// Disks of the guest, by the name that the kernel gives them in the order in
+// which the host attaches them. Volumes follow from /dev/vdd.
+const (
+	RootDisk    = "/dev/vda" // image root file system, read-only
+	OverlayDisk = "/dev/vdb" // ext4, read-write, kept over stop and start
+	ConfigDisk  = "/dev/vdc" // ext4 with ConfigFile, read-only
+)
