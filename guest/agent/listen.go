@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/vsock"
+	"golang.org/x/sys/unix"
+
+	"github.com/kindling-vm/kindling/guest/contract"
+)
+
+// The vsock device can appear after the agent has started. The hypeman agent
+// protocol gives how long it is awaited.
+const (
+	listenAttempts = 10
+	listenInterval = time.Second
+)
+
+// listenVsock listens with any context ID, since that of the guest changes when
+// it is restored under another one.
+func listenVsock() (net.Listener, error) {
+	return vsock.ListenContextID(unix.VMADDR_CID_ANY, contract.AgentPort, nil)
+}
+
+// listenRetrying calls listen until it succeeds, listenAttempts times at most.
+func listenRetrying(ctx context.Context, listen func() (net.Listener, error), logger *log.Logger) (net.Listener, error) {
+	for attempt := 1; ; attempt++ {
+		listener, err := listen()
+		if err == nil {
+			return listener, nil
+		}
+		err = fmt.Errorf("listen on vsock port %d: %w", contract.AgentPort, err)
+		if attempt == listenAttempts {
+			return nil, err
+		}
+		logger.Printf("%s attempt %d of %d: %v", logTag, attempt, listenAttempts, err)
+		timer := time.NewTimer(listenInterval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+// isHost tells whether an address is the host's.
+func isHost(addr net.Addr) bool {
+	a, ok := addr.(*vsock.Addr)
+	return ok && a != nil && a.ContextID == contract.HostCID
+}
+
+// hostListener accepts connections of the host only. Others are closed before
+// a byte of them is read: over vsock loopback, any process of the guest can
+// reach the port.
+type hostListener struct {
+	net.Listener
+	logger *log.Logger
+	once   sync.Once
+}
+
+func (l *hostListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		peer := conn.RemoteAddr()
+		if isHost(peer) {
+			return conn, nil
+		}
+		closeErr := conn.Close()
+		// Not every time, or a process of the guest could fill the console.
+		l.once.Do(func() {
+			l.logger.Printf("%s refuse connection from %v, and others than the host from now on in silence", logTag, peer)
+			if closeErr != nil {
+				l.logger.Printf("%s close connection from %v: %v", logTag, peer, closeErr)
+			}
+		})
+	}
+}

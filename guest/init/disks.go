@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// diskTimeout bounds the wait for one disk. A disk is there within
+// milliseconds of its driver, but a host under load can take seconds.
+const diskTimeout = 10 * time.Second
+
+// diskWatch waits for device nodes, woken by the kernel's uevents
+// (Documentation/core-api/kobject.rst; NETLINK_KOBJECT_UEVENT of netlink(7)).
+type diskWatch struct {
+	socket  int
+	timeout time.Duration
+}
+
+func watchDisks(timeout time.Duration) (*diskWatch, error) {
+	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
+	if err != nil {
+		return nil, fmt.Errorf("open uevent socket: %w", err)
+	}
+	const kernelGroup = 1
+	if err := unix.Bind(socket, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: kernelGroup}); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for uevents: %w", err), unix.Close(socket))
+	}
+	return &diskWatch{socket: socket, timeout: timeout}, nil
+}
+
+// wait returns once the device node exists: devtmpfs makes the node before the
+// kernel tells of the device.
+func (w *diskWatch) wait(device string) error {
+	deadline := time.Now().Add(w.timeout)
+	for {
+		_, err := os.Stat(device)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look for disk: %w", err)
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return fmt.Errorf("wait for disk %s: not there after %v", device, w.timeout)
+		}
+		if err := w.next(left); err != nil {
+			return fmt.Errorf("wait for disk %s: %w", device, err)
+		}
+	}
+}
+
+// next returns after at least one uevent or when the limit has passed. What
+// the events say does not matter: the device node is what counts.
+func (w *diskWatch) next(limit time.Duration) error {
+	fds := []unix.PollFd{{Fd: int32(w.socket), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds, int(limit.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("poll uevents: %w", err)
+	}
+	event := make([]byte, 4096)
+	for {
+		// ENOBUFS: events were lost, which is news as good as any.
+		_, _, err := unix.Recvfrom(w.socket, event, 0)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS):
+			return fmt.Errorf("read uevent: %w", err)
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// moduleIndex copies a package's modules to a tar file and works out what
+// depends on what. Debian leaves that to depmod on the installed machine.
+type moduleIndex struct {
+	tar     *tar.Writer
+	release string
+	paths   map[string]string   // module name -> path below lib/modules/RELEASE
+	needs   map[string][]string // module name -> names it depends on directly
+	builtin []byte
+}
+
+func newModuleIndex(w io.Writer) *moduleIndex {
+	return &moduleIndex{tar: tar.NewWriter(w), paths: map[string]string{}, needs: map[string][]string{}}
+}
+
+// add takes one file below lib/modules.
+func (m *moduleIndex) add(name string, size int64, body io.Reader) error {
+	release, file, _ := strings.Cut(strings.TrimPrefix(name, "lib/modules/"), "/")
+	if m.release != "" && m.release != release {
+		return fmt.Errorf("package has modules of %s and of %s", m.release, release)
+	}
+	m.release = release
+	isModule := strings.HasSuffix(file, ".ko")
+	if !isModule && file != "modules.builtin" {
+		if strings.Contains(path.Base(file), ".ko") {
+			return fmt.Errorf("module %s is compressed in a way that is not known", name)
+		}
+		return nil
+	}
+	data, err := readAll(body, size)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	if !isModule {
+		m.builtin = data
+		return nil
+	}
+	module := moduleName(file)
+	if other, ok := m.paths[module]; ok {
+		return fmt.Errorf("module %s stands twice: %s and %s", module, other, file)
+	}
+	m.paths[module] = file
+	if m.needs[module], err = moduleNeeds(data); err != nil {
+		return fmt.Errorf("read module %s: %w", name, err)
+	}
+	return m.write(file, data)
+}
+
+// finish checks the modules' release against the kernel's and writes
+// modules.dep and modules.builtin.
+func (m *moduleIndex) finish(kernelRelease string) error {
+	if m.release != kernelRelease {
+		return fmt.Errorf("modules are of release %q, the kernel is of %q", m.release, kernelRelease)
+	}
+	var dep bytes.Buffer
+	for _, module := range slices.SortedFunc(maps.Keys(m.paths), func(a, b string) int { return strings.Compare(m.paths[a], m.paths[b]) }) {
+		var closure []string
+		if err := m.close(module, nil, &closure); err != nil {
+			return err
+		}
+		// depmod's order: what must be loaded first stands last.
+		slices.Reverse(closure)
+		fmt.Fprintf(&dep, "%s:", m.paths[module])
+		for _, need := range closure[1:] {
+			fmt.Fprintf(&dep, " %s", m.paths[need])
+		}
+		dep.WriteByte('\n')
+	}
+	if err := m.write("modules.dep", dep.Bytes()); err != nil {
+		return err
+	}
+	if err := m.write("modules.builtin", m.builtin); err != nil {
+		return err
+	}
+	if err := m.tar.Close(); err != nil {
+		return fmt.Errorf("write modules: %w", err)
+	}
+	return nil
+}
+
+// close appends what module needs to order, deepest first, then module itself.
+func (m *moduleIndex) close(module string, from []string, order *[]string) error {
+	if slices.Contains(from, module) {
+		return fmt.Errorf("modules depend on each other: %s", strings.Join(append(from, module), ", "))
+	}
+	if slices.Contains(*order, module) {
+		return nil
+	}
+	if m.paths[module] == "" {
+		return fmt.Errorf("module %s needs %s, which the package does not have", from[len(from)-1], module)
+	}
+	for _, need := range m.needs[module] {
+		if err := m.close(need, append(from, module), order); err != nil {
+			return err
+		}
+	}
+	*order = append(*order, module)
+	return nil
+}
+
+func (m *moduleIndex) write(file string, data []byte) error {
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: path.Join("lib/modules", m.release, file), Mode: 0o644, Size: int64(len(data))}
+	if err := m.tar.WriteHeader(header); err != nil {
+		return fmt.Errorf("write %s: %w", header.Name, err)
+	}
+	if _, err := m.tar.Write(data); err != nil {
+		return fmt.Errorf("write %s: %w", header.Name, err)
+	}
+	return nil
+}
+
+// moduleName is how the kernel calls the module in a file: with underscores.
+func moduleName(file string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(path.Base(file), ".ko"), "-", "_")
+}
+
+// moduleNeeds reads the names behind depends= in a module's .modinfo section,
+// whose entries end in NUL bytes (scripts/mod/modpost.c, add_depends).
+func moduleNeeds(data []byte) ([]string, error) {
+	file, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	section := file.Section(".modinfo")
+	if section == nil {
+		return nil, fmt.Errorf("no .modinfo section")
+	}
+	info, err := section.Data()
+	if err != nil {
+		return nil, fmt.Errorf("read .modinfo: %w", err)
+	}
+	for entry := range bytes.SplitSeq(info, []byte{0}) {
+		names, found := bytes.CutPrefix(entry, []byte("depends="))
+		if !found || len(names) == 0 {
+			continue
+		}
+		return strings.Split(strings.ReplaceAll(string(names), "-", "_"), ","), nil
+	}
+	return nil, nil
+}

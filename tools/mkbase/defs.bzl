@@ -1,0 +1,31 @@
+"""Makes a base layer from Debian's busybox."""
+
+load("//system:pinned_file.bzl", "PinnedFileInfo")
+
+def _busybox_layer_impl(ctx):
+    package = ctx.attr.package[PinnedFileInfo]
+    layer = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
+    args = ctx.actions.args()
+    args.add("--deb", package.file)
+    args.add("--sha256", package.sha256)
+    args.add("--arch", package.arch)
+    args.add("--out", layer)
+    ctx.actions.run(
+        executable = ctx.executable._mkbase,
+        arguments = [args],
+        inputs = [package.file],
+        outputs = [layer],
+        mnemonic = "MkBase",
+        progress_message = "Making base layer %{label}",
+        execution_requirements = {"supports-path-mapping": "1"},
+    )
+    return [DefaultInfo(files = depset([layer]))]
+
+busybox_layer = rule(
+    _busybox_layer_impl,
+    doc = "An OCI layer tarball with busybox and a link for each of its applets.",
+    attrs = {
+        "package": attr.label(mandatory = True, providers = [PinnedFileInfo]),
+        "_mkbase": attr.label(default = "//tools/mkbase", executable = True, cfg = "exec"),
+    },
+)

@@ -1,0 +1,124 @@
+// Mkbase makes the base layer of the initrd from Debian's busybox-static
+// package: busybox, a symbolic link for each of its commands, and the folders
+// and files that programs expect of a root file system. It is an OCI layer like
+// any other, so an Alpine layer can stand in its place.
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/kindling-vm/kindling/tools/internal/deb"
+	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
+)
+
+// maxBusybox bounds the program, in bytes. Debian's has 2 MB.
+const maxBusybox = 32 << 20
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(os.Stderr, "mkbase: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("mkbase", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	for _, arg := range args {
+		if arg == "-h" || arg == "-help" || arg == "--help" {
+			flags.SetOutput(stdout) // asked for, so it is a result
+		}
+	}
+	pkg := flags.String("deb", "", "Debian package busybox-static in `FILE`")
+	sha256 := flags.String("sha256", "", "the package's SHA-256 in `HEX`")
+	arch := flags.String("arch", "", "`ARCH` that busybox must be for, x86_64 or aarch64")
+	out := flags.String("out", "", "write the layer, a gzip-compressed tar, to `FILE`")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	for _, name := range []string{"deb", "sha256", "arch", "out"} {
+		if flags.Lookup(name).Value.String() == "" {
+			return fmt.Errorf("flag --%s is missing", name)
+		}
+	}
+	if err := elfcheck.CheckArch(*arch); err != nil {
+		return err
+	}
+	busybox, err := readBusybox(*pkg, *sha256)
+	if err != nil {
+		return err
+	}
+	if err := elfcheck.CheckStatic(bytes.NewReader(busybox), *arch); err != nil {
+		return fmt.Errorf("check busybox of %s: %w", *pkg, err)
+	}
+	names, err := applets(busybox)
+	if err != nil {
+		return fmt.Errorf("find applets of busybox of %s: %w", *pkg, err)
+	}
+	if err := writeFile(*out, busybox, names); err != nil {
+		return fmt.Errorf("make layer %s: %w", *out, err)
+	}
+	return nil
+}
+
+// readBusybox takes the program from the package. Debian moved it from /bin to
+// /usr/bin when it merged the two.
+func readBusybox(pkg, sha256 string) ([]byte, error) {
+	var busybox []byte
+	err := deb.Read(pkg, sha256, func(header *tar.Header, body io.Reader) (err error) {
+		name := path.Join("/", header.Name)
+		if name != "/bin/busybox" && name != "/usr/bin/busybox" || header.Typeflag != tar.TypeReg {
+			return nil
+		}
+		if busybox != nil {
+			return errors.New("package has both /bin/busybox and /usr/bin/busybox")
+		}
+		if header.Size > maxBusybox {
+			return fmt.Errorf("%s has %d bytes, more than %d", name, header.Size, maxBusybox)
+		}
+		busybox, err = io.ReadAll(body)
+		return err
+	})
+	if err == nil && busybox == nil {
+		return nil, fmt.Errorf("read package %s: there is no /bin/busybox", pkg)
+	}
+	return busybox, err
+}
+
+// writeFile makes the output file, complete or not at all.
+func writeFile(out string, busybox []byte, names []string) (err error) {
+	file, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(0o644))
+	if err != nil {
+		return fmt.Errorf("create file: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Cleanup()) }()
+	// The header of the gzip writer has no name and no time unless set.
+	compressor, err := gzip.NewWriterLevel(file, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if err := writeLayer(compressor, busybox, names); err != nil {
+		return err
+	}
+	if err := compressor.Close(); err != nil {
+		return fmt.Errorf("close gzip: %w", err)
+	}
+	if err := file.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("replace file: %w", err)
+	}
+	return nil
+}
