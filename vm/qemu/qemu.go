@@ -1,0 +1,173 @@
+// Package qemu starts machines under QEMU, with the guest's vsock as a Unix
+// socket by vhost-device-vsock, which needs nothing of the host's kernel.
+//
+// It is for machines on which people build and test. It does not pause or
+// snapshot.
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/kindling-vm/kindling/vm"
+)
+
+const (
+	// VsockName is the Unix socket in the machine's folder that speaks the hybrid
+	// vsock protocol: CONNECT port, OK.
+	VsockName = "vsock.sock"
+
+	vhostName = "vhost.sock"
+
+	// vhostTimeout bounds how long vhost-device-vsock takes to listen.
+	vhostTimeout = 10 * time.Second
+)
+
+// programs are the executables for an architecture and the Debian packages that
+// have them.
+var programs = map[string]struct{ name, pkg string }{
+	"x86_64": {"qemu-system-x86_64", "qemu-system-x86"},
+}
+
+// Machine is a running machine.
+type Machine struct {
+	qemu, vhost *process
+}
+
+// Start starts a machine. It returns when the hypervisor runs, which says
+// nothing about the guest. Both processes die with this one.
+func Start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
+	m, err := start(ctx, spec, accel)
+	if err != nil {
+		return nil, fmt.Errorf("start machine: %w", err)
+	}
+	return m, nil
+}
+
+func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	program, ok := programs[spec.Arch]
+	if !ok {
+		return nil, fmt.Errorf("arch %q is not known", spec.Arch)
+	}
+	qemu, err := find(program.name, program.pkg)
+	if err != nil {
+		return nil, err
+	}
+	vhost, err := find("vhost-device-vsock", "vhost-device-vsock")
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(spec.Dir, vhostName)
+	m := &Machine{}
+	m.vhost, err = startProcess(exec.Command(vhost,
+		"--guest-cid", strconv.FormatUint(uint64(spec.CID), 10),
+		"--socket", socket,
+		"--uds-path", filepath.Join(spec.Dir, VsockName)), nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitSocket(ctx, socket, m.vhost); err != nil {
+		return nil, errors.Join(err, m.Kill())
+	}
+	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, accel)...), spec.Serial)
+	if err != nil {
+		return nil, errors.Join(err, m.Kill())
+	}
+	return m, nil
+}
+
+// Vsock is the path of the machine's hybrid vsock socket.
+func Vsock(dir string) string {
+	return filepath.Join(dir, VsockName)
+}
+
+// Wait waits until the machine has powered off. After ctx's end it kills it.
+// The error of a hypervisor that failed has what it printed.
+func (m *Machine) Wait(ctx context.Context) error {
+	select {
+	case <-m.qemu.done:
+		return errors.Join(m.qemu.err, m.vhost.kill())
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), m.Kill())
+	}
+}
+
+// Kill ends the machine at once, as pulling its plug would.
+func (m *Machine) Kill() error {
+	var err error
+	if m.qemu != nil {
+		err = m.qemu.kill()
+	}
+	return errors.Join(err, m.vhost.kill())
+}
+
+func find(name, pkg string) (string, error) {
+	program, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("find hypervisor's program (Debian package %s): %w", pkg, err)
+	}
+	return program, nil
+}
+
+// arguments is QEMU's command line. The disks come behind nothing else on the
+// bus, so their order is their names' order.
+func arguments(spec vm.Spec, accel Accel) []string {
+	args := []string{
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+		"-accel", accel.option(),
+		"-cpu", "max",
+		// vhost-user shares the guest's memory with another process.
+		"-machine", "q35,memory-backend=memory",
+		"-object", fmt.Sprintf("memory-backend-memfd,id=memory,size=%dM,share=on", spec.MemoryMiB),
+		"-m", fmt.Sprintf("%dM", spec.MemoryMiB),
+		"-smp", strconv.Itoa(spec.CPUs),
+		"-serial", "stdio",
+		"-kernel", spec.Kernel,
+		"-initrd", spec.Initrd,
+		"-append", spec.Cmdline,
+	}
+	for i, disk := range spec.Disks {
+		readOnly := "off"
+		if disk.ReadOnly {
+			readOnly = "on"
+		}
+		args = append(args,
+			"-blockdev", fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=%s", i, readOnly, escape(disk.Path)),
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
+	}
+	return append(args,
+		"-chardev", "socket,id=vsock,path="+escape(filepath.Join(spec.Dir, vhostName)),
+		"-device", "vhost-user-vsock-pci,chardev=vsock")
+}
+
+// awaitSocket waits until a program has made its socket.
+func awaitSocket(ctx context.Context, name string, p *process) error {
+	ctx, cancel := context.WithTimeout(ctx, vhostTimeout)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(name); err == nil {
+			return nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("wait for socket: %w", err)
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("wait for socket %s: its program ended: %w", name, p.err)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for socket %s: %w", name, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}

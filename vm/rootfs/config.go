@@ -1,0 +1,45 @@
+package rootfs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/kindling-vm/kindling/guest/contract"
+)
+
+// systemdPaths are the commands that make an image boot systemd as PID 1. The
+// list is the contract's (section 4.4); other spellings of the same file do
+// not count.
+var systemdPaths = []string{"/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"}
+
+// GuestConfig maps an image's configuration to the guest's: entrypoint, cmd,
+// working directory ("/" where the image has none), environment and init mode.
+// Of an environment variable that stands there more than once, the last value
+// counts; an entry that is not KEY=value is an error. The contract has no place
+// for the image's user, stop signal and volumes: the application runs as root.
+func GuestConfig(image v1.Config) (*contract.Config, error) {
+	config := &contract.Config{
+		Entrypoint: slices.Clone(image.Entrypoint),
+		Cmd:        slices.Clone(image.Cmd),
+		Workdir:    image.WorkingDir,
+		Env:        map[string]string{},
+		InitMode:   contract.ModeExec,
+	}
+	if config.Workdir == "" {
+		config.Workdir = "/"
+	}
+	for _, entry := range image.Env {
+		key, value, ok := strings.Cut(entry, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("map image configuration: environment entry %q, want KEY=value", entry)
+		}
+		config.Env[key] = value
+	}
+	if argv := config.Argv(); len(argv) > 0 && slices.Contains(systemdPaths, argv[0]) {
+		config.InitMode = contract.ModeSystemd
+	}
+	return config, nil
+}

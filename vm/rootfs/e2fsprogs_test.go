@@ -1,0 +1,60 @@
+//go:build vm
+
+package rootfs
+
+import (
+	"archive/tar"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/kindling-vm/kindling/vm/internal/ext4/ext4test"
+)
+
+func TestWriteDiskFsck(t *testing.T) {
+	layers := []v1.Layer{
+		newLayer(t,
+			tar.Header{Typeflag: tar.TypeDir, Name: "usr/bin/", Mode: 0o755},
+			tar.Header{Typeflag: tar.TypeSymlink, Name: "bin", Linkname: "usr/bin"},
+			tar.Header{Name: "usr/bin/sh", Mode: 0o755},
+			tar.Header{Typeflag: tar.TypeLink, Name: "bin/ash", Linkname: "usr/bin/sh"},
+			tar.Header{Name: "gone"},
+			tar.Header{Name: "opaque/lower"}),
+		newLayer(t,
+			tar.Header{Name: ".wh.gone"},
+			tar.Header{Name: "opaque/.wh..wh..opq"},
+			tar.Header{Name: "opaque/upper"},
+			tar.Header{Name: "bin/tool"}),
+	}
+	disk := filepath.Join(t.TempDir(), "rootfs.ext4")
+	if err := WriteDisk(disk, layers); err != nil {
+		t.Fatal(err)
+	}
+	ext4test.Check(t, disk)
+	want := map[string][]string{
+		"/":        {"bin", "lost+found", "opaque", "usr"},
+		"/usr/bin": {"ash", "sh", "tool"},
+		"/opaque":  {"upper"},
+	}
+	got := map[string][]string{}
+	for dir := range want {
+		got[dir] = slices.Sorted(slices.Values(ext4test.Names(t, disk, dir)))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("directories (-want +got):\n%s", diff)
+	}
+	if got := ext4test.Debugfs(t, disk, "cat /usr/bin/ash"); got != "usr/bin/sh" {
+		t.Errorf("hard link holds %q, want %q", got, "usr/bin/sh")
+	}
+}
+
+func TestWriteOverlayFsck(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "overlay.ext4")
+	if err := WriteOverlay(path, 10_000_000_000); err != nil {
+		t.Fatal(err)
+	}
+	ext4test.Check(t, path)
+}

@@ -1,0 +1,70 @@
+package vm
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// Spec says what machine to start.
+type Spec struct {
+	// Dir is an existing folder of this machine alone, for its sockets. Its path
+	// has at most 80 bytes, since a Unix socket's address has 107.
+	Dir     string
+	Arch    string // x86_64
+	Kernel  string // path of an uncompressed ELF kernel
+	Initrd  string // path
+	Cmdline string // kernel command line
+
+	MemoryMiB int
+	CPUs      int
+	Disks     []Disk // /dev/vda, /dev/vdb and so on, in this order
+	CID       uint32 // vsock context ID of the guest, at least 3
+
+	// Serial gets all that the guest writes to its serial port.
+	Serial io.Writer
+}
+
+// Disk is a raw disk image.
+type Disk struct {
+	Path     string
+	ReadOnly bool
+}
+
+const (
+	maxDirLength  = 80
+	firstGuestCID = 3 // 0 to 2 are any, local and host: include/uapi/linux/vm_sockets.h
+)
+
+// Validate names the first thing that no launcher could start.
+func (s *Spec) Validate() error {
+	switch {
+	case len(s.Dir) > maxDirLength:
+		return fmt.Errorf("folder %q has a path of %d bytes, want at most %d", s.Dir, len(s.Dir), maxDirLength)
+	case s.MemoryMiB < 1:
+		return fmt.Errorf("memory is %d MiB, want at least 1", s.MemoryMiB)
+	case s.CPUs < 1:
+		return fmt.Errorf("CPUs are %d, want at least 1", s.CPUs)
+	case s.CID < firstGuestCID:
+		return fmt.Errorf("vsock CID is %d, want at least %d", s.CID, firstGuestCID)
+	case s.Serial == nil:
+		return fmt.Errorf("serial output goes nowhere")
+	}
+	if info, err := os.Stat(s.Dir); err != nil {
+		return fmt.Errorf("look at folder: %w", err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("%q is not a folder", s.Dir)
+	}
+	files := []string{s.Kernel, s.Initrd}
+	for _, disk := range s.Disks {
+		files = append(files, disk.Path)
+	}
+	for _, name := range files {
+		if info, err := os.Stat(name); err != nil {
+			return fmt.Errorf("look at file: %w", err)
+		} else if !info.Mode().IsRegular() {
+			return fmt.Errorf("%q is not a regular file", name)
+		}
+	}
+	return nil
+}
