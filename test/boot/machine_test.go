@@ -1,0 +1,147 @@
+//go:build vm
+
+package boot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bazelbuild/rules_go/go/runfiles"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/system"
+	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/configdisk"
+	"github.com/kindling-vm/kindling/vm/qemu"
+	"github.com/kindling-vm/kindling/vm/rootfs"
+)
+
+// bootTimeout bounds a whole life of a machine. Under emulation it takes a few
+// seconds.
+const bootTimeout = 2 * time.Minute
+
+// oops is what a kernel prints that fell over, which an emulator at fault can
+// make it do.
+var oops = regexp.MustCompile(`Kernel panic[^\r\n]*|BUG: [^\r\n]*|Oops: [^\r\n]*|double fault[^\r\n]*`)
+
+// machine is a booted machine whose application has ended.
+type machine struct {
+	exit   contract.ExitInfo
+	output string // of the application
+	serial string // everything
+}
+
+// options are what differs between the machines of the tests.
+type options struct {
+	config  *contract.Config
+	cmdline string
+	running func(ctx context.Context, vsock string) // called while the machine runs
+}
+
+var artifacts = sync.OnceValues(func() (*system.Set, error) {
+	manifest, err := runfiles.Rlocation("_main/system/manifest_x86_64.json")
+	if err != nil {
+		return nil, err
+	}
+	return system.Open(manifest)
+})
+
+var accelerator = sync.OnceValues(func() (qemu.Accel, error) {
+	set, err := artifacts()
+	if err != nil {
+		return "", err
+	}
+	return qemu.Probe(context.Background(), set.Kernel, os.Getenv("TEST_TMPDIR"))
+})
+
+// boot runs a machine on the base layer to its end.
+func boot(t *testing.T, o options) machine {
+	t.Helper()
+	set, err := artifacts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	accel, err := accelerator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("accelerator: %s", accel)
+	// A Unix socket's address is too short for t.TempDir.
+	dir, err := os.MkdirTemp("/tmp", "boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), bootTimeout)
+	defer cancel()
+	if o.cmdline == "" {
+		o.cmdline = "console=ttyS0 quiet panic=-1"
+	}
+	serialLog := filepath.Join(dir, "serial.log")
+	log, err := vm.OpenSerialLog(serialLog, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var output bytes.Buffer
+	app := vm.NewAppOutput(&output)
+	running, err := qemu.Start(ctx, vm.Spec{
+		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: o.cmdline,
+		MemoryMiB: 256, CPUs: 1, CID: 3, Disks: writeDisks(t, dir, set, o.config),
+		Serial: io.MultiWriter(log, app),
+	}, accel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.running != nil {
+		o.running(ctx, qemu.Vsock(dir))
+	}
+	err = errors.Join(running.Wait(ctx), app.Flush(), log.Close())
+	serial, readErr := os.ReadFile(serialLog)
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	if found := oops.Find(serial); found != nil {
+		t.Fatalf("the guest's kernel fell over under %s: %s\nserial output:\n%s", accel, found, serial)
+	}
+	if err != nil {
+		t.Fatalf("run machine: %v\nserial output:\n%s", err, serial)
+	}
+	exit, err := vm.ReadExit(serialLog)
+	if err != nil {
+		t.Fatalf("%v\nserial output:\n%s", err, serial)
+	}
+	return machine{exit: exit, output: output.String(), serial: string(serial)}
+}
+
+func writeDisks(t *testing.T, dir string, set *system.Set, config *contract.Config) []vm.Disk {
+	t.Helper()
+	root, overlay, configPath := filepath.Join(dir, "root.ext4"), filepath.Join(dir, "overlay.raw"), filepath.Join(dir, "config.ext4")
+	layer, err := tarball.LayerFromFile(set.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rootfs.WriteDisk(root, []v1.Layer{layer}); err != nil {
+		t.Fatal(err)
+	}
+	if err := rootfs.WriteOverlay(overlay, rootfs.MinOverlay); err != nil {
+		t.Fatal(err)
+	}
+	if err := configdisk.Write(configPath, config); err != nil {
+		t.Fatal(err)
+	}
+	return []vm.Disk{{Path: root, ReadOnly: true}, {Path: overlay}, {Path: configPath, ReadOnly: true}}
+}
