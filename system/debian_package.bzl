@@ -8,11 +8,11 @@ _HELP = """
 {path} could not be had.
   wanted sha256: {sha256}
   tried:         {url}
-A line above says what went wrong. To mend it, one of:
+A warning above says what went wrong, unless downloads are off (--config=airgap).
+To mend it, one of:
   - set DEBIAN_MIRROR to the URL of a Debian mirror that answers from here;
   - put the file into a folder and add --distdir=FOLDER;
-  - if the digest differs, the mirror or a proxy served other bytes: use another
-    mirror, or run tools/bazel clean --expunge and try again.
+  - if the digest differs, the mirror or a proxy sent other bytes: use another.
 """
 
 def _debian_package_impl(ctx):

@@ -82,7 +82,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	return &o, nil
 }
 
-func run(args []string, stdout, stderr io.Writer) error {
+func run(args []string, stderr io.Writer) error {
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -109,9 +109,6 @@ func run(args []string, stdout, stderr io.Writer) error {
 			path := filepath.Join(o.out, output.name)
 			if err := write(path, output.content); err != nil {
 				return err
-			}
-			if _, err := fmt.Fprintln(stdout, path); err != nil {
-				return fmt.Errorf("print result: %w", err)
 			}
 		}
 	}

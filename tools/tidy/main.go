@@ -35,6 +35,10 @@ func run(args []string, workspace string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("find gazelle: %w", err)
 	}
+	env, err := runfiles.Env()
+	if err != nil {
+		return fmt.Errorf("find gazelle's files: %w", err)
+	}
 	for _, pair := range args[1:] {
 		if err := copyGenerated(workspace, pair); err != nil {
 			return err
@@ -48,6 +52,7 @@ func run(args []string, workspace string, stdout, stderr io.Writer) error {
 	} {
 		cmd := exec.Command(command[0], command[1:]...)
 		cmd.Dir = workspace
+		cmd.Env = append(os.Environ(), env...)
 		cmd.Stdout = stdout
 		cmd.Stderr = stderr
 		if err := cmd.Run(); err != nil {
