@@ -1,13 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -17,19 +19,29 @@ import (
 	"github.com/kindling-vm/kindling/guest/contract"
 )
 
-// forwarded are the signals that reach the application through init. To be
-// caught at all keeps them from ending PID 1, and with it the kernel.
-var forwarded = []os.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGINT}
-
-func catchSignals() <-chan os.Signal {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded...)
-	return signals
+// signals are those that init acts on, caught from its start, so that one that
+// comes early reaches the application all the same.
+type signals struct {
+	forward <-chan os.Signal // to go to the application
+	child   <-chan os.Signal // a child has ended
 }
 
-// runApplication starts the agent and the application and waits until the
-// application has ended.
-func (m *machine) runApplication(signals <-chan os.Signal) contract.ExitInfo {
+func catchSignals() signals {
+	// The kernel keeps signals from a PID 1 that has no handler for them. The Go
+	// runtime has one for each, and ends the program on some, and with PID 1 the
+	// kernel. Nobody reads this channel: what is not asked for below is dropped.
+	signal.Notify(make(chan os.Signal, 1))
+	forward := make(chan os.Signal, 16)
+	signal.Notify(forward, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGINT)
+	// One stands for any number.
+	child := make(chan os.Signal, 1)
+	signal.Notify(child, unix.SIGCHLD)
+	return signals{forward: forward, child: child}
+}
+
+// runApplication starts the agent and the application, waits until the
+// application has ended and leaves its outcome.
+func (m *machine) runApplication() error {
 	env := m.config.Environ()
 	agent := 0
 	if !m.config.SkipGuestAgent {
@@ -40,44 +52,68 @@ func (m *machine) runApplication(signals <-chan os.Signal) contract.ExitInfo {
 	}
 	argv := m.config.Argv()
 	if len(argv) == 0 {
-		return contract.NewExitInfo(0) // as a shell does with nothing to run
+		m.outcome = contract.NewExitInfo(0) // as a shell does with nothing to run
+		return nil
 	}
-	if err := os.MkdirAll(m.config.Workdir, 0o755); err != nil {
-		m.log.failed("entrypoint", fmt.Errorf("make working directory: %w", err))
+	workdir := path.Join("/", m.config.Workdir)
+	if err := os.MkdirAll(workdir, 0o755); err != nil {
+		return fmt.Errorf("make working directory: %w", err)
 	}
-	m.log.info("entrypoint", "%s ts=%s mode=%s", contract.ProgramStartMarker, time.Now().UTC().Format(time.RFC3339Nano), m.config.InitMode)
-	app, err := startCommand(argv, env, m.config.Workdir)
+	m.log.info("entrypoint", "%s ts=%s mode=%s", contract.ProgramStartMarker, m.log.now().UTC().Format(time.RFC3339Nano), m.config.InitMode)
+	app, err := startCommand(argv, env, workdir)
+	code := 0
 	if err != nil {
 		m.log.failed("entrypoint", err)
-		return contract.NewExitInfo(startFailureCode(err))
+		code = startFailureCode(err)
+	} else if code, err = m.supervise(app, agent); err != nil {
+		return err
 	}
-	go func() {
-		for sig := range signals {
-			// The application leads its own process group. ESRCH: it has just ended.
-			if err := unix.Kill(-app, sig.(syscall.Signal)); err != nil && !errors.Is(err, unix.ESRCH) {
-				m.log.failed("entrypoint", fmt.Errorf("forward signal %v: %w", sig, err))
-			}
-		}
-	}()
-	return contract.NewExitInfo(m.reap(app, agent))
+	m.outcome = contract.NewExitInfo(code)
+	ended := fmt.Sprintf("app exited with code %d (%s)", code, m.outcome.Message)
+	if code == 0 {
+		m.log.info("entrypoint", "%s", ended)
+	} else {
+		m.log.failed("entrypoint", errors.New(ended))
+	}
+	return nil
 }
 
-// reap waits for all children, orphans too, until the application has ended,
-// and gives its exit code: 128 plus the signal for one that died by a signal.
-// It is the only one that waits, so no exit code goes to another.
-func (m *machine) reap(app, agent int) int {
+// supervise forwards signals to the application, whose process group has its
+// number, and reaps all children, orphans too, until the application has ended.
+// It gives the exit code: 128 plus the signal for one that died by a signal.
+//
+// One loop does both, so that no signal goes to a process that has got the
+// application's number after it, and no exit code is lost to another waiter.
+func (m *machine) supervise(app, agent int) (code int, err error) {
+	for {
+		select {
+		case sig := <-m.signals.forward:
+			if err := unix.Kill(-app, sig.(syscall.Signal)); err != nil {
+				m.log.failed("entrypoint", fmt.Errorf("forward signal %v: %w", sig, err))
+			}
+		case <-m.signals.child:
+			if code, ended, err := m.reap(app, agent); ended || err != nil {
+				return code, err
+			}
+		}
+	}
+}
+
+// reap collects the children that have ended, up to the application.
+func (m *machine) reap(app, agent int) (code int, ended bool, err error) {
 	for {
 		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, 0, nil)
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
-			m.log.failed("entrypoint", fmt.Errorf("wait for application: %w", err))
-			return contract.ExitBootFailed
+			return 0, false, fmt.Errorf("wait for application: %w", err)
+		case pid == 0:
+			return 0, false, nil // the others still run
+		case pid == app:
+			return exitCode(status), true, nil
 		case pid == agent:
 			m.log.failed("agent", fmt.Errorf("agent ended with status %d", exitCode(status)))
-		case pid == app:
-			return exitCode(status)
 		}
 	}
 }
@@ -96,7 +132,10 @@ func startCommand(argv, env []string, dir string) (pid int, err error) {
 		return 0, err
 	}
 	pid, err = start(program, argv, env, dir)
-	if errors.Is(err, unix.ENOEXEC) {
+	switch {
+	case errors.Is(err, unix.ENOENT): // the program itself is there
+		return 0, fmt.Errorf("%w: the image does not have the interpreter that it names", err)
+	case errors.Is(err, unix.ENOEXEC) && isText(from(dir, program)):
 		// A script without a first line: POSIX has shells run it themselves.
 		return start("/bin/sh", append([]string{"sh", program}, argv[1:]...), env, dir)
 	}
@@ -125,37 +164,43 @@ func start(program string, argv, env []string, dir string) (pid int, err error) 
 	return pid, process.Release()
 }
 
-// lookPath finds an executable as a shell with env does: a name with a slash is
-// a path, taken from dir, any other is looked for in PATH's folders in order.
+// lookPath finds an executable as a shell with env and dir does. A name with a
+// slash is a path, any other is looked for in PATH's folders in order. What it
+// returns is from dir.
 func lookPath(name string, env []string, dir string) (string, error) {
 	if strings.Contains(name, "/") {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		return name, executable(name)
+		return name, executable(from(dir, name))
 	}
-	var path string
+	missing := fmt.Errorf("find %q on PATH: %w", name, exec.ErrNotFound)
+	if name == "" {
+		return "", missing
+	}
+	var folders string
 	for _, pair := range env {
 		if value, ok := strings.CutPrefix(pair, "PATH="); ok {
-			path = value
+			folders = value
 		}
 	}
-	found := fmt.Errorf("find %s on PATH: %w", name, exec.ErrNotFound)
-	for _, folder := range filepath.SplitList(path) {
-		if !filepath.IsAbs(folder) {
-			folder = filepath.Join(dir, folder) // an empty entry is the working directory
-		}
-		candidate := filepath.Join(folder, name)
-		err := executable(candidate)
+	for folder := range strings.SplitSeq(folders, ":") {
+		candidate := path.Join(folder, name) // an empty folder is the working directory
+		err := executable(from(dir, candidate))
 		if err == nil {
 			return candidate, nil
 		}
 		// One that may not be run makes it 126, unless a later folder has another.
 		if errors.Is(err, fs.ErrPermission) {
-			found = err
+			missing = err
 		}
 	}
-	return "", found
+	return "", missing
+}
+
+// from is name as a process in dir means it.
+func from(dir, name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join(dir, name)
 }
 
 func executable(name string) error {
@@ -169,11 +214,29 @@ func executable(name string) error {
 	return nil
 }
 
+// isText tells a script from a program for another machine as shells do: by
+// bytes that no text has.
+func isText(name string) bool {
+	file, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	begin := make([]byte, 128)
+	n, err := io.ReadFull(file, begin)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false
+	}
+	return !bytes.Contains(begin[:n], []byte{0})
+}
+
 // startFailureCode is the exit code that a shell gives a command it could not
 // start: 127 for one that is not there, 126 for one that cannot be run.
 func startFailureCode(err error) int {
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return contract.ExitNotFound
+	for _, notThere := range []error{exec.ErrNotFound, unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG} {
+		if errors.Is(err, notThere) {
+			return contract.ExitNotFound
+		}
 	}
 	return contract.ExitNotExecutable
 }

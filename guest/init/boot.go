@@ -3,15 +3,18 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/kindling-vm/kindling/guest/contract"
 )
 
 // machine is what the boot steps find out and leave to the next ones.
 type machine struct {
-	log    *logger
-	disks  *diskWatch
-	config *contract.Config
+	log     *logger
+	signals signals
+	disks   *diskWatch
+	config  *contract.Config
+	outcome contract.ExitInfo // how the application ended
 }
 
 // step is one part of the boot. Phase is its name in the log.
@@ -27,26 +30,44 @@ type step struct {
 // switch with the image as root, and afterwards the image is the root.
 var steps = []step{
 	{"mount", (*machine).mountKernelFilesystems, true},
-	{"mount", (*machine).openConsole, true},
+	{"mount", (*machine).openConsole, false},
 	{"modules", (*machine).loadModules, true},
 	{"overlay", (*machine).mountOverlay, true},
 	{"config", (*machine).readConfig, true},
+	{"config", (*machine).closeDiskWatch, false},
 	{"config", (*machine).refuseUnserved, true},
 	{"agent", (*machine).placeAgent, false},
 	{"bind", (*machine).switchRoot, true},
+	{"entrypoint", (*machine).runApplication, true},
 }
 
-// boot runs the steps and gives the phase and error of the one that stopped it.
-func (m *machine) boot(steps []step) (phase string, err error) {
+// run runs the steps, of which the last runs the application, and gives the
+// phase that the machine ended in and how.
+func (m *machine) run(steps []step) (phase string, outcome contract.ExitInfo) {
 	for _, s := range steps {
-		if err := s.do(m); err != nil {
-			if s.needed {
-				return s.phase, err
-			}
-			m.log.failed(s.phase, err)
+		phase = s.phase
+		err := m.do(s)
+		switch {
+		case err == nil:
+		case s.needed:
+			return phase, contract.ExitInfo{Code: contract.ExitBootFailed, Message: fmt.Sprintf("boot failed: %s: %v", phase, err)}
+		default:
+			m.log.failed(phase, err)
 		}
 	}
-	return "", nil
+	return phase, m.outcome
+}
+
+// do runs a step, whose panic is an error like any other. Init has no other
+// goroutine that could panic.
+func (m *machine) do(s step) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			_, _ = m.log.out.Write(debug.Stack())
+			err = fmt.Errorf("init panicked: %v", reason)
+		}
+	}()
+	return s.do(m)
 }
 
 func (m *machine) readConfig() (err error) {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 // milliseconds of its driver, but a host under load can take seconds.
 const diskTimeout = 10 * time.Second
 
-// diskWatch waits for device nodes, woken by the kernel's uevents
+// diskWatch waits for disks, woken by the kernel's uevents
 // (Documentation/core-api/kobject.rst; NETLINK_KOBJECT_UEVENT of netlink(7)).
 type diskWatch struct {
 	socket  int
@@ -33,16 +32,25 @@ func watchDisks(timeout time.Duration) (*diskWatch, error) {
 	return &diskWatch{socket: socket, timeout: timeout}, nil
 }
 
-// wait returns once the device node exists: devtmpfs makes the node before the
-// kernel tells of the device.
+// closeDiskWatch ends the watch: nobody would read what the kernel goes on to
+// tell.
+func (m *machine) closeDiskWatch() error {
+	if err := unix.Close(m.disks.socket); err != nil {
+		return fmt.Errorf("close uevent socket: %w", err)
+	}
+	return nil
+}
+
+// wait returns once the disk can be opened. Its node is there a little earlier
+// (ENXIO), and the kernel tells of it last (device_add_disk in block/genhd.c).
 func (w *diskWatch) wait(device string) error {
 	deadline := time.Now().Add(w.timeout)
 	for {
-		_, err := os.Stat(device)
+		file, err := os.OpenFile(device, os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err == nil {
-			return nil
+			return file.Close()
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENXIO) {
 			return fmt.Errorf("look for disk: %w", err)
 		}
 		left := time.Until(deadline)
@@ -56,7 +64,7 @@ func (w *diskWatch) wait(device string) error {
 }
 
 // next returns after at least one uevent or when the limit has passed. What
-// the events say does not matter: the device node is what counts.
+// the events say does not matter: the disk is what counts.
 func (w *diskWatch) next(limit time.Duration) error {
 	fds := []unix.PollFd{{Fd: int32(w.socket), Events: unix.POLLIN}}
 	if _, err := unix.Poll(fds, int(limit.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {

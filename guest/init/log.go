@@ -5,11 +5,21 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
+)
+
+const (
+	// exitPatience is how long the outcome may take to leave the console. One
+	// that is stopped, or whose host does not read, must not keep the machine.
+	exitPatience = 2 * time.Second
+	// maxOutcome bounds the outcome's text, in bytes before quoting: hosts look
+	// at the last contract.ExitTail bytes only.
+	maxOutcome = 512
 )
 
 // consoles in the order in which hosts look for output.
@@ -18,50 +28,74 @@ var consoles = []string{"/dev/hvc0", "/dev/ttyAMA0", "/dev/ttyS0"}
 // logger writes the contract's log lines. A console that cannot be written to
 // leaves nobody to tell, so write errors are dropped here and nowhere else.
 type logger struct {
-	out io.Writer
-	now func() time.Time
+	out      io.Writer
+	now      func() time.Time
+	patience time.Duration
 }
 
 func newLogger(out io.Writer) *logger {
-	return &logger{out: out, now: time.Now}
+	return &logger{out: out, now: time.Now, patience: exitPatience}
 }
 
 func (l *logger) info(phase, format string, args ...any) {
-	_, _ = io.WriteString(l.out, contract.LogLine(l.now(), contract.LevelInfo, phase, fmt.Sprintf(format, args...)))
+	l.write(contract.LevelInfo, phase, fmt.Sprintf(format, args...))
 }
 
 func (l *logger) failed(phase string, err error) {
-	_, _ = io.WriteString(l.out, contract.LogLine(l.now(), contract.LevelError, phase, err.Error()))
+	l.write(contract.LevelError, phase, err.Error())
+}
+
+// write writes one line, whatever a message quotes.
+func (l *logger) write(level contract.Level, phase, message string) {
+	_, _ = io.WriteString(l.out, contract.LogLine(l.now(), level, phase, strings.ReplaceAll(message, "\n", "; ")))
 }
 
 // exit writes the machine's outcome, the last line of its log, and waits until
 // the console has sent it: powering off would drop what is in its buffer.
-func (l *logger) exit(phase string, info contract.ExitInfo) {
-	l.info(phase, "%v", info)
-	if file, ok := l.out.(*os.File); ok {
-		const drain = 1 // tcdrain(3) is TCSBRK with a non-zero argument
-		_ = unix.IoctlSetInt(int(file.Fd()), unix.TCSBRK, drain)
+func (l *logger) exit(phase string, outcome contract.ExitInfo) {
+	outcome.Message = outcome.Message[:min(len(outcome.Message), maxOutcome)]
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		l.info(phase, "%v", outcome)
+		if file, ok := l.out.(*os.File); ok {
+			const drain = 1 // tcdrain(3) is TCSBRK with a non-zero argument
+			_ = unix.IoctlSetInt(int(file.Fd()), unix.TCSBRK, drain)
+		}
+	}()
+	select {
+	case <-sent:
+	case <-time.After(l.patience):
 	}
 }
 
 // openConsole makes the first console that opens the standard output and error
-// of init, and so of all that it starts.
+// of init, and so of all that it starts. Without one, these stay what the
+// kernel made them.
 func (m *machine) openConsole() error {
-	var problems []error
-	for _, name := range consoles {
-		// A terminal must not become the controlling one of PID 1.
-		console, err := os.OpenFile(name, os.O_WRONLY|unix.O_NOCTTY, 0)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		for _, fd := range []int{1, 2} {
-			if err := unix.Dup3(int(console.Fd()), fd, 0); err != nil {
-				return fmt.Errorf("redirect output to %s: %w", name, err)
-			}
-		}
-		m.log.out = os.Stderr
-		return console.Close()
+	console, err := openFirst(consoles)
+	if err != nil {
+		return fmt.Errorf("open console: %w", err)
 	}
-	return fmt.Errorf("open console: %w", errors.Join(problems...))
+	for _, fd := range []int{unix.Stdout, unix.Stderr} {
+		if err := unix.Dup3(console, fd, 0); err != nil {
+			return fmt.Errorf("redirect output: %w", err)
+		}
+	}
+	return unix.Close(console)
+}
+
+// openFirst opens the first of the files that can be opened for writing. The
+// descriptor is a blocking one, as programs expect of their output.
+func openFirst(names []string) (int, error) {
+	var problems []error
+	for _, name := range names {
+		// A terminal must not become the controlling one of PID 1.
+		fd, err := unix.Open(name, unix.O_WRONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			return fd, nil
+		}
+		problems = append(problems, fmt.Errorf("%s: %w", name, err))
+	}
+	return -1, errors.Join(problems...)
 }

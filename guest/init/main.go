@@ -10,26 +10,18 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/kindling-vm/kindling/guest/contract"
 )
 
 func main() {
+	if os.Getpid() != 1 {
+		// It would mount over this machine's /dev and power the machine off.
+		fmt.Fprintln(os.Stderr, "init: not started as PID 1 of a guest")
+		os.Exit(1)
+	}
 	// A PID 1 that returns panics the kernel.
 	defer powerOff()
-	signals := catchSignals()
-	log := newLogger(os.Stderr)
-	defer func() {
-		if reason := recover(); reason != nil {
-			log.exit("boot", contract.ExitInfo{Code: contract.ExitBootFailed, Message: fmt.Sprintf("init panicked: %v", reason)})
-		}
-	}()
-	m := &machine{log: log}
-	if phase, err := m.boot(steps); err != nil {
-		log.exit(phase, contract.ExitInfo{Code: contract.ExitBootFailed, Message: fmt.Sprintf("boot failed: %s: %v", phase, err)})
-		return
-	}
-	log.exit("entrypoint", m.runApplication(signals))
+	m := &machine{log: newLogger(os.Stderr), signals: catchSignals()}
+	m.log.exit(m.run(steps))
 }
 
 // powerOff never returns where it has the right to power off.

@@ -47,7 +47,7 @@ func (m *machine) mountKernelFilesystems() error {
 			if !fs.optional {
 				return err
 			}
-			m.log.failed("mount", err)
+			m.log.info("mount", "%v", err)
 		}
 	}
 	for name, target := range deviceLinks {

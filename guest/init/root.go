@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -20,10 +21,14 @@ const newRoot = "/overlay/newroot"
 // mountOverlay mounts the image below the machine's own writable layer.
 func (m *machine) mountOverlay() error {
 	for _, disk := range []mount{
-		{source: contract.RootDisk, target: "/lower", fstype: "ext4", flags: readOnly},
-		{source: contract.OverlayDisk, target: "/overlay", fstype: "ext4"},
+		{source: contract.RootDisk, target: "/lower", flags: readOnly},
+		{source: contract.OverlayDisk, target: "/overlay"},
 	} {
-		if err := m.disks.wait(disk.source); err != nil {
+		err := m.disks.wait(disk.source)
+		if err != nil {
+			return err
+		}
+		if disk.fstype, err = diskType(disk.source); err != nil {
 			return err
 		}
 		if err := mountAt(disk); err != nil {
@@ -36,6 +41,26 @@ func (m *machine) mountOverlay() error {
 		}
 	}
 	return mountAt(mount{source: "overlay", target: newRoot, fstype: "overlay", data: "lowerdir=/lower,upperdir=/overlay/upper,workdir=/overlay/work"})
+}
+
+// diskType tells an erofs disk by its superblock (EROFS_SUPER_OFFSET of the
+// kernel's fs/erofs/erofs_fs.h and EROFS_SUPER_MAGIC_V1 of linux/magic.h, in
+// little-endian order). Any other is taken for ext4, whose driver says why not.
+func diskType(device string) (string, error) {
+	const offset, magic = 1024, "\xe2\xe1\xf5\xe0"
+	disk, err := os.Open(device)
+	if err != nil {
+		return "", fmt.Errorf("open disk: %w", err)
+	}
+	defer disk.Close()
+	begin := make([]byte, len(magic))
+	if _, err := disk.ReadAt(begin, offset); err != nil && err != io.EOF {
+		return "", fmt.Errorf("read disk: %w", err)
+	}
+	if string(begin) == magic {
+		return "erofs", nil
+	}
+	return "ext4", nil
 }
 
 // placeAgent makes the agent visible in the image by a bind mount, which costs
@@ -93,7 +118,10 @@ func (m *machine) switchRoot() error {
 func ensureDirectory(dir string) error {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.Mkdir(dir, 0o755)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return fmt.Errorf("make mount point: %w", err)
+		}
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look at mount point: %w", err)
