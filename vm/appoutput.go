@@ -3,14 +3,12 @@ package vm
 import (
 	"bytes"
 	"io"
-	"regexp"
 
 	"github.com/kindling-vm/kindling/guest/contract"
 )
 
-// maxHeld bounds what AppOutput keeps back while it looks for the end of a
-// line, in bytes. No line of init's is longer by much: its messages quote paths
-// and errors.
+// maxHeld bounds what AppOutput keeps in memory, in bytes. No line of init's is
+// longer by much: its messages quote paths and errors.
 const maxHeld = 64 << 10
 
 // AppOutput passes on what the guest's application writes, out of all that
@@ -20,12 +18,17 @@ const maxHeld = 64 << 10
 //
 // What an application writes in the form of such a line is taken for one. That
 // costs the application its own line and nothing else: only the sentinel that
-// FindExit finds is the outcome.
+// FindExit finds is the outcome. Behind a sentinel of its own, its output is
+// held back until there is too much of it for last words of the kernel, or until
+// the next sentinel.
 type AppOutput struct {
 	out     io.Writer
-	held    []byte // since the last newline, not passed on yet
 	started bool
-	ended   bool
+	held    []byte // could become a line of the guest's own with more bytes
+	own     bool   // such a line has begun and not ended
+	line    []byte // the start of that line
+	ended   bool   // a sentinel has come
+	after   []byte // the output behind it
 }
 
 // NewAppOutput writes the application's output to out.
@@ -33,26 +36,38 @@ func NewAppOutput(out io.Writer) *AppOutput {
 	return &AppOutput{out: out}
 }
 
-var (
-	// guestLine is the start of a line that init or the agent wrote. It may stand
-	// behind output of the application that did not end in a newline.
-	guestLine = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[(?:INFO|ERROR)\] \[hypeman-init:|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[guest-agent\] `)
-	// undecided is an end that more bytes could make a guestLine, or half of the
-	// terminal's line end.
-	undecided = regexp.MustCompile(`(?s)(?:\d{4}[-/]\d\d[-/].*|\d{1,4}|\d{4}[-/]\d{0,2}|\r)$`)
-)
+// headers start a line that init or the agent wrote, which may stand behind
+// output of the application that did not end in a newline. 0 is any digit.
+var headers = []string{
+	"0000-00-00T00:00:00Z [INFO] [hypeman-init:",
+	"0000-00-00T00:00:00Z [ERROR] [hypeman-init:",
+	"0000/00/00 00:00:00 [guest-agent] ",
+}
 
 // Write takes serial output in pieces of any size. Its error is out's.
 func (a *AppOutput) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		line, after, found := bytes.Cut(rest, []byte("\n"))
-		a.held = append(a.held, line...)
-		rest = after
-		if found {
-			a.held = append(a.held, '\n')
+	text := append(a.held, p...)
+	a.held = nil
+	for len(text) > 0 {
+		if a.own {
+			line, rest, found := bytes.Cut(text, []byte("\n"))
+			a.line = append(a.line, line[:min(len(line), maxHeld-len(a.line))]...)
+			text = rest
+			if found {
+				if err := a.endLine(); err != nil {
+					return 0, err
+				}
+			}
+			continue
 		}
-		if err := a.pass(found); err != nil {
+		at, whole := findHeader(text)
+		if err := a.pass(text[:at]); err != nil {
 			return 0, err
+		}
+		text = text[at:]
+		if a.own = whole; !whole {
+			a.held = bytes.Clone(text)
+			break
 		}
 	}
 	return len(p), nil
@@ -60,46 +75,68 @@ func (a *AppOutput) Write(p []byte) (int, error) {
 
 // Flush passes on what is held back: output behind which no more comes.
 func (a *AppOutput) Flush() error {
-	return a.pass(true)
-}
-
-// pass writes what can be told from a line of the guest's own.
-func (a *AppOutput) pass(complete bool) error {
 	text := a.held
+	a.held = nil
+	return a.pass(text)
+}
+
+// findHeader finds the first header in text or, if it is not whole, what could
+// become one or the terminal's line end with more bytes behind text.
+func findHeader(text []byte) (at int, whole bool) {
+	for at, b := range text {
+		if b < '0' || b > '9' {
+			continue
+		}
+		for _, header := range headers {
+			if n := min(len(header), len(text)-at); matches(text[at:at+n], header[:n]) {
+				return at, n == len(header)
+			}
+		}
+	}
+	return len(bytes.TrimSuffix(text, []byte("\r"))), false
+}
+
+func matches(text []byte, pattern string) bool {
+	for i, b := range text {
+		if pattern[i] != b && (pattern[i] != '0' || b < '0' || b > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// endLine looks at a complete line of the guest's own.
+func (a *AppOutput) endLine() error {
+	line := a.line
+	a.own, a.line = false, nil
 	switch {
-	case !a.started || a.ended:
-		if complete && !a.started {
-			own := guestLine.FindIndex(text)
-			a.started = own != nil && bytes.Contains(text[own[0]:], []byte(contract.ProgramStartMarker+" "))
-		}
-		if complete || len(text) > maxHeld {
-			a.held = a.held[:0]
-		}
+	case !a.started:
+		a.started = bytes.Contains(line, []byte(contract.ProgramStartMarker+" "))
+	case bytes.Contains(line, []byte(contract.ExitMarker)):
+		err := a.passAfter() // the sentinel before was not init's
+		a.ended = true
+		return err
+	}
+	return nil
+}
+
+// pass writes output of the application.
+func (a *AppOutput) pass(text []byte) error {
+	if !a.started || len(text) == 0 {
 		return nil
-	case !complete:
-		safe := len(text)
-		if at := undecided.FindIndex(text); at != nil && safe-at[0] <= maxHeld {
-			safe = at[0]
+	}
+	if a.ended {
+		if a.after = append(a.after, text...); len(a.after) <= maxHeld {
+			return nil
 		}
-		return a.write(safe)
+		return a.passAfter()
 	}
-	own := guestLine.FindIndex(text)
-	if own == nil {
-		return a.write(len(text))
-	}
-	a.ended = bytes.Contains(text[own[0]:], []byte(contract.ExitMarker))
-	err := a.write(own[0])
-	a.held = a.held[:0]
+	_, err := a.out.Write(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")))
 	return err
 }
 
-// write passes on the first n held bytes.
-func (a *AppOutput) write(n int) error {
-	if n == 0 {
-		return nil
-	}
-	text := bytes.ReplaceAll(a.held[:n], []byte("\r\n"), []byte("\n"))
-	_, err := a.out.Write(text)
-	a.held = append(a.held[:0], a.held[n:]...)
-	return err
+func (a *AppOutput) passAfter() error {
+	text := a.after
+	a.ended, a.after = false, nil
+	return a.pass(text)
 }

@@ -9,7 +9,7 @@ import (
 // Spec says what machine to start.
 type Spec struct {
 	// Dir is an existing folder of this machine alone, for its sockets. Its path
-	// has at most 80 bytes, since a Unix socket's address has 107.
+	// has at most MaxDirLength bytes.
 	Dir     string
 	Arch    string // x86_64
 	Kernel  string // path of an uncompressed ELF kernel
@@ -21,7 +21,8 @@ type Spec struct {
 	Disks     []Disk // /dev/vda, /dev/vdb and so on, in this order
 	CID       uint32 // vsock context ID of the guest, at least 3
 
-	// Serial gets all that the guest writes to its serial port.
+	// Serial gets all that the guest writes to its serial port. After an error it
+	// gets no more, and the machine runs on.
 	Serial io.Writer
 }
 
@@ -31,16 +32,17 @@ type Disk struct {
 	ReadOnly bool
 }
 
-const (
-	maxDirLength  = 80
-	firstGuestCID = 3 // 0 to 2 are any, local and host: include/uapi/linux/vm_sockets.h
-)
+// MaxDirLength leaves room for a name behind Spec.Dir, and for a port behind
+// that: a Unix socket's address has 107 bytes.
+const MaxDirLength = 80
+
+const firstGuestCID = 3 // 0 to 2 are any, local and host: include/uapi/linux/vm_sockets.h
 
 // Validate names the first thing that no launcher could start.
 func (s *Spec) Validate() error {
 	switch {
-	case len(s.Dir) > maxDirLength:
-		return fmt.Errorf("folder %q has a path of %d bytes, want at most %d", s.Dir, len(s.Dir), maxDirLength)
+	case len(s.Dir) > MaxDirLength:
+		return fmt.Errorf("folder %q has a path of %d bytes, want at most %d", s.Dir, len(s.Dir), MaxDirLength)
 	case s.MemoryMiB < 1:
 		return fmt.Errorf("memory is %d MiB, want at least 1", s.MemoryMiB)
 	case s.CPUs < 1:

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,15 +33,38 @@ const (
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
 
-// commandExit is the end of a command in the guest that was not 0.
-type commandExit struct{ code int }
+// commandExit is the end of a command in the guest that was not 0. Why has what
+// the user cannot know from the code alone.
+type commandExit struct {
+	code int
+	why  string
+}
 
-func (e commandExit) Error() string { return fmt.Sprintf("command ended with exit code %d", e.code) }
+func (e commandExit) Error() string {
+	return cmp.Or(e.why, fmt.Sprintf("command ended with exit code %d", e.code))
+}
+
+// exitWith ends kindling as the command in the guest ended.
+func exitWith(code int, why string) error {
+	switch {
+	case code == 0:
+		return nil
+	case code < 0 || code > 255:
+		return fmt.Errorf("guest gave exit code %d, want 0 to 255", code)
+	}
+	return commandExit{code, why}
+}
+
+// stopSignals ask for an end.
+var stopSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
 
 // run gives the process's exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	// The second signal ends the process.
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	// The reader of our output may go away while a machine runs: that is an error
+	// of a write, not our death.
+	signal.Ignore(unix.SIGPIPE)
+	// The second signal ends the process, unless a machine runs.
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals...)
 	context.AfterFunc(ctx, stop)
 	defer stop()
 	root := rootCommand()
@@ -49,18 +73,19 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
 	var exit commandExit
 	var usage usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return exit.code
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "kindling: %v\n", err)
-		return exitUsage
-	default:
-		fmt.Fprintf(stderr, "kindling: %v\n", err)
-		return exitOwn
+	if !errors.As(err, &exit) {
+		exit.code = exitOwn
+		if errors.As(err, &usage) {
+			exit.code = exitUsage
+		}
 	}
+	if text := err.Error(); text != (commandExit{code: exit.code}).Error() {
+		fmt.Fprintf(stderr, "kindling: %s\n", text)
+	}
+	return exit.code
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -10,8 +11,20 @@ import (
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "kindling",
-		Short:         "Run OCI images in small virtual machines",
+		Use:   "kindling",
+		Short: "Run OCI images in small virtual machines",
+		Long: `Run OCI images in small virtual machines.
+
+Every flag can be given by the environment variable behind its description; the
+command line wins. A machine has its files below KINDLING_STATE_DIR (default:
+$XDG_STATE_HOME/kindling or ~/.local/state/kindling) while it runs.
+
+Exit codes are those of the command in the guest, and
+    2  the command line makes no sense
+  125  kindling itself failed
+  126  the command cannot be executed
+  127  the command was not found`,
+		Example:       "  kindling run -- echo hello",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          usage(cobra.NoArgs),
@@ -32,17 +45,26 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// environment gives flags that are not on the command line the values that the
-// environment has for them: KINDLING_ and the flag's name in capitals.
-func environment(flags *pflag.FlagSet, names map[string]string) error {
-	for flag, variable := range names {
-		value, ok := os.LookupEnv(variable)
-		if !ok || flags.Changed(flag) {
-			continue
-		}
-		if err := flags.Set(flag, value); err != nil {
-			return usageError{fmt.Errorf("%s: %w", variable, err)}
-		}
+// addEnvironment gives each flag of a command the value of an environment
+// variable, where that is not empty and the flag not on the command line:
+// KINDLING_ and the flag's name in capitals.
+func addEnvironment(cmd *cobra.Command) {
+	variables := map[string]string{}
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		variables[flag.Name] = "KINDLING_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		flag.Usage += " [" + variables[flag.Name] + "]"
+	})
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) (err error) {
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+			variable := variables[flag.Name]
+			value := os.Getenv(variable)
+			if variable == "" || value == "" || flag.Changed || err != nil {
+				return
+			}
+			if problem := cmd.Flags().Set(flag.Name, value); problem != nil {
+				err = usageError{fmt.Errorf("%s: %w", variable, problem)}
+			}
+		})
+		return err
 	}
-	return nil
 }

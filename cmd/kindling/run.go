@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,10 +39,8 @@ const (
 
 	overlaySize = 1 << 30
 
-	// shutdownTimeout bounds the call that asks a guest to stop, stopTimeout how
-	// long it then has.
-	shutdownTimeout = 1500 * time.Millisecond
-	stopTimeout     = 5 * time.Second
+	// stopTimeout is how long an interrupted guest has to stop.
+	stopTimeout = 5 * time.Second
 )
 
 // options are the flags of run.
@@ -64,35 +65,40 @@ where kindling itself failed.
 
 IMAGE is a folder with an OCI image layout, a file made by docker save, or a
 reference in a registry. Without one, the machine runs the small busybox system
-that its initrd is made from. COMMAND takes the place of the image's own.`,
+that its initrd is made from. COMMAND takes the place of the image's own.
+
+Ctrl-C asks the command to stop; the machine is killed 5 seconds later, or at
+the second Ctrl-C.`,
 		Example: `  kindling run -- echo hello
   kindling run ./image.tar
   kindling run --name web registry.example/team/web:1.2 -- httpd -f`,
 		Args: usage(func(cmd *cobra.Command, args []string) error {
-			if images := argsBeforeDash(cmd, args); len(images) > 1 {
+			images := argsBeforeDash(cmd, args)
+			if len(images) > 1 {
 				return fmt.Errorf("want one image, got %q; the command goes behind --", images)
+			}
+			if slices.Contains(images, "") {
+				return errors.New("image has no name")
 			}
 			return nil
 		}),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := environment(cmd.Flags(), map[string]string{
-				"accel": "KINDLING_ACCEL", "artifacts": "KINDLING_ARTIFACTS", "cpus": "KINDLING_CPUS", "memory": "KINDLING_MEMORY",
-				"name": "KINDLING_NAME", "serial-log": "KINDLING_SERIAL_LOG", "timeout": "KINDLING_TIMEOUT",
-			}); err != nil {
-				return err
+			if err := o.check(); err != nil {
+				return usageError{err}
 			}
 			images := argsBeforeDash(cmd, args)
-			return o.run(cmd.Context(), strings.Join(images, ""), args[len(images):], cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return o.run(cmd.Context(), strings.Join(images, ""), args[len(images):], cmd.OutOrStdout())
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.name, "name", "", "`NAME` of the machine, for kindling exec (default: a random one)")
 	flags.StringVar(&o.manifest, "artifacts", "", "manifest `FILE` of the kernel and initrd (default: those built with kindling)")
-	flags.StringVar(&o.accel, "accel", "auto", "auto, kvm or tcg (emulation)")
+	flags.StringVar(&o.accel, "accel", "auto", "run the guest by `HOW`: auto, kvm or tcg (emulation)")
 	flags.IntVarP(&o.memory, "memory", "m", 512, "guest memory in `MiB`")
-	flags.IntVar(&o.cpus, "cpus", 1, "virtual CPUs")
+	flags.IntVar(&o.cpus, "cpus", 1, "`NUMBER` of virtual CPUs")
 	flags.DurationVar(&o.timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
-	flags.StringVar(&o.serialLog, "serial-log", "", "keep all serial output in `FILE`")
+	flags.StringVar(&o.serialLog, "serial-log", "", "write all serial output to `FILE`")
+	addEnvironment(cmd)
 	return cmd
 }
 
@@ -103,7 +109,23 @@ func argsBeforeDash(cmd *cobra.Command, args []string) []string {
 	return args
 }
 
-func (o *options) run(ctx context.Context, ref string, argv []string, stdout, stderr io.Writer) (err error) {
+func (o *options) check() error {
+	switch {
+	case o.accel != "auto" && o.accel != string(qemu.KVM) && o.accel != string(qemu.TCG):
+		return fmt.Errorf("--accel is %q, want auto, kvm or tcg", o.accel)
+	case o.memory < 1:
+		return fmt.Errorf("--memory is %d, want at least 1", o.memory)
+	case o.cpus < 1:
+		return fmt.Errorf("--cpus is %d, want at least 1", o.cpus)
+	case o.timeout < 0:
+		return fmt.Errorf("--timeout is %v, want a positive time", o.timeout)
+	case o.name != "":
+		return checkName(o.name)
+	}
+	return nil
+}
+
+func (o *options) run(ctx context.Context, ref string, argv []string, stdout io.Writer) (err error) {
 	if o.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("machine did not end within %v", o.timeout))
@@ -112,14 +134,19 @@ func (o *options) run(ctx context.Context, ref string, argv []string, stdout, st
 	if o.name == "" {
 		o.name = strings.ToLower("vm-" + rand.Text()[:8])
 	}
+	state, err := stateDir()
+	if err != nil {
+		return err
+	}
 	set, err := openSet(o.manifest)
 	if err != nil {
 		return err
 	}
-	accel, err := chooseAccel(ctx, o.accel, set.Kernel)
+	dir, release, err := claim(state, o.name)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	image, err := loadImage(ctx, ref, set)
 	if err != nil {
 		return err
@@ -128,88 +155,165 @@ func (o *options) run(ctx context.Context, ref string, argv []string, stdout, st
 	if err != nil {
 		return err
 	}
-	dir, release, err := claim(o.name)
-	if err != nil {
-		return err
+	accel := qemu.Accel(o.accel)
+	if o.accel == "auto" {
+		if accel, err = qemu.Probe(ctx, set.Kernel, state); err != nil {
+			return err
+		}
 	}
-	keep := false
-	defer func() { err = errors.Join(err, release(keep)) }()
 	disks, err := writeDisks(dir, image, config)
 	if err != nil {
 		return err
 	}
-	if o.serialLog == "" {
-		o.serialLog = filepath.Join(dir, "serial.log")
-	}
-	log, err := vm.OpenSerialLog(o.serialLog, 0)
+	// Nobody but this run writes to this log, so its exit sentinel is this run's.
+	serialLog := filepath.Join(dir, "serial.log")
+	err = o.record(serialLog, stdout, func(serial io.Writer) error {
+		return boot(ctx, vm.Spec{
+			Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: cmdline,
+			MemoryMiB: o.memory, CPUs: o.cpus, Disks: disks, CID: guestCID,
+			Serial: serial,
+		}, accel)
+	})
 	if err != nil {
 		return err
 	}
+	return outcome(serialLog)
+}
+
+// record gives a machine a serial port whose output goes to the log, to
+// --serial-log's file and, as far as it is the application's, to stdout.
+func (o *options) record(log string, stdout io.Writer, boot func(serial io.Writer) error) (err error) {
+	capped, err := vm.OpenSerialLog(log, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, capped.Close()) }()
 	output := vm.NewAppOutput(stdout)
-	err = boot(ctx, vm.Spec{
-		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: cmdline,
-		MemoryMiB: o.memory, CPUs: o.cpus, Disks: disks, CID: guestCID,
-		Serial: io.MultiWriter(log, output),
-	}, accel)
-	if err := errors.Join(err, output.Flush(), log.Close()); err != nil {
+	sinks := []*sink{{Writer: capped}, {Writer: output}}
+	if o.serialLog != "" {
+		whole, err := os.OpenFile(o.serialLog, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		if err != nil {
+			return fmt.Errorf("open serial log: %w", err)
+		}
+		defer func() { err = errors.Join(err, whole.Close()) }()
+		sinks = append(sinks, &sink{Writer: whole})
+	}
+	var writers []io.Writer
+	for _, sink := range sinks {
+		writers = append(writers, sink)
+	}
+	if err := boot(io.MultiWriter(writers...)); err != nil {
 		return err
 	}
-	info, err := vm.ReadExit(o.serialLog)
-	if err != nil {
-		keep = true
-		return fmt.Errorf("the guest ended without telling how: %w (serial output: %s)", err, o.serialLog)
+	for _, sink := range sinks {
+		err = errors.Join(err, sink.err)
 	}
+	if err == nil {
+		err = output.Flush()
+	}
+	return err
+}
+
+// sink is a writer whose failure does not keep the output from others: it gives
+// no errors and keeps the first one.
+type sink struct {
+	io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	if s.err == nil {
+		_, s.err = s.Writer.Write(p)
+	}
+	return len(p), nil
+}
+
+// outcome is how the application ended, by the serial log.
+func outcome(serialLog string) error {
+	info, err := vm.ReadExit(serialLog)
+	usual := info == contract.NewExitInfo(info.Code)
 	switch {
-	case info.Code == 0:
-		return nil
-	case info.Code == contract.ExitBootFailed && info != contract.NewExitInfo(info.Code):
-		keep = true
-		return fmt.Errorf("%s (serial output: %s)", info.Message, o.serialLog)
-	default:
-		if info != contract.NewExitInfo(info.Code) {
-			fmt.Fprintf(stderr, "kindling: %s\n", info.Message)
+	case errors.Is(err, vm.ErrNoExit):
+		text, err := os.ReadFile(serialLog)
+		if err != nil {
+			return fmt.Errorf("read serial log: %w", err)
 		}
-		return commandExit{info.Code}
+		return fmt.Errorf("machine ended without saying how; --serial-log keeps its output, which ends in\n%s", lastLines(string(text), 20))
+	case err != nil:
+		return err
+	case info.Code == contract.ExitBootFailed && !usual:
+		return errors.New(info.Message)
+	case info.Code == contract.ExitNotExecutable || info.Code == contract.ExitNotFound || !usual:
+		return exitWith(info.Code, info.Message)
+	default:
+		return exitWith(info.Code, "")
 	}
 }
 
-// boot runs a machine to its end. When ctx ends, the guest is asked to stop,
-// and killed if it does not.
+// lastLines is the end of a text.
+func lastLines(text string, count int) string {
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")), "\n")
+	return strings.Join(lines[max(0, len(lines)-count):], "\n")
+}
+
+// boot runs a machine to its end, which ctx or a second signal can bring about.
 func boot(ctx context.Context, spec vm.Spec, accel qemu.Accel) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, stopSignals...)
+	defer signal.Stop(signals)
 	machine, err := qemu.Start(ctx, spec, accel)
 	if err != nil {
 		return err
 	}
 	kill, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	defer context.AfterFunc(ctx, func() {
-		if cause := context.Cause(ctx); cause != context.Canceled {
-			stop(cause) // out of time
-			return
-		}
-		if err := shutDown(spec.Dir); err != nil {
-			stop(fmt.Errorf("interrupted, and the guest could not be told: %w", err))
-			return
-		}
-		time.AfterFunc(stopTimeout, func() { stop(fmt.Errorf("interrupted, and the guest did not stop within %v", stopTimeout)) })
-	})()
-	if err := machine.Wait(kill); err != nil {
-		if cause := context.Cause(kill); cause != nil {
-			return cause
-		}
-		return err
-	}
-	return nil
+	defer context.AfterFunc(ctx, func() { stop(stopGently(ctx, kill, spec.Dir, signals)) })()
+	err = machine.Wait(kill)
+	return cmp.Or(context.Cause(kill), err)
 }
 
-func shutDown(dir string) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
+// stopGently asks the guest to stop, unless its time is over, and gives the
+// reason to kill it when it has had its chance.
+func stopGently(ctx, ended context.Context, dir string, signals <-chan os.Signal) error {
+	cause := context.Cause(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return cause
+	}
+	told := make(chan error, 1)
+	go func() { told <- shutDown(ended, dir) }()
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	var problem error
+	for count := 0; ; {
+		select {
+		case problem = <-told: // no reason to kill: a guest may end before its answer is out
+		case sig := <-signals:
+			// The first is the one that ended ctx. SIGHUP does not count: a terminal
+			// that goes away sends it on top of others, and more than once.
+			if sig != unix.SIGHUP {
+				count++
+			}
+			if count > 1 {
+				return fmt.Errorf("%w, then %v", cause, sig)
+			}
+		case <-timer.C:
+			return errors.Join(fmt.Errorf("%w, and the guest did not stop within %v", cause, stopTimeout), problem)
+		case <-ended.Done():
+			return nil
+		}
+	}
+}
+
+// shutDown asks the guest to stop, as soon as its agent listens.
+func shutDown(ctx context.Context, dir string) (err error) {
 	client, err := agent.NewHybridClient(qemu.Vsock(dir))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	if err := client.WaitReady(ctx); err != nil {
+		return err
+	}
 	return client.Shutdown(ctx, unix.SIGTERM)
 }
 
@@ -224,21 +328,6 @@ func openSet(manifest string) (*system.Set, error) {
 		}
 	}
 	return system.Open(manifest)
-}
-
-func chooseAccel(ctx context.Context, name, kernel string) (qemu.Accel, error) {
-	switch accel := qemu.Accel(name); accel {
-	case qemu.KVM, qemu.TCG:
-		return accel, nil
-	case "auto":
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("find cache folder: %w", err)
-		}
-		return qemu.Probe(ctx, kernel, filepath.Join(cache, "kindling"))
-	default:
-		return "", usageError{fmt.Errorf("--accel is %q, want auto, kvm or tcg", name)}
-	}
 }
 
 // writeDisks makes the contract's three disks.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -35,75 +34,97 @@ func (a Accel) option() string {
 // an initrd until it says something: /dev/kvm opens on machines where no guest
 // gets anywhere. The answer is kept in cacheDir until this machine reboots.
 func Probe(ctx context.Context, kernel, cacheDir string) (Accel, error) {
-	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-	if err != nil {
-		return TCG, nil
-	}
-	if err := kvm.Close(); err != nil {
-		return "", fmt.Errorf("probe KVM: %w", err)
-	}
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	accel, err := probe(ctx, "/dev/kvm", kernel, cacheDir, probeTimeout)
 	if err != nil {
 		return "", fmt.Errorf("probe KVM: %w", err)
-	}
-	cached := filepath.Join(cacheDir, "accel-"+strings.TrimSpace(string(bootID)))
-	if known, err := os.ReadFile(cached); err == nil {
-		if accel := Accel(known); accel == KVM || accel == TCG {
-			return accel, nil
-		}
-	}
-	accel, err := probe(ctx, kernel)
-	if err != nil {
-		return "", fmt.Errorf("probe KVM: %w", err)
-	}
-	// Two probes write the same word.
-	if err := errors.Join(os.MkdirAll(cacheDir, 0o755), os.WriteFile(cached, []byte(accel), 0o644)); err != nil {
-		return "", fmt.Errorf("remember accelerator: %w", err)
 	}
 	return accel, nil
 }
 
-func probe(ctx context.Context, kernel string) (Accel, error) {
+func probe(ctx context.Context, device, kernel, cacheDir string, timeout time.Duration) (Accel, error) {
+	kvm, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return TCG, nil
+	}
+	if err := kvm.Close(); err != nil {
+		return "", err
+	}
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	// Two probes write the same. One that reads half of it probes again.
+	cached := filepath.Join(cacheDir, "accel")
+	answer := func(accel Accel) string { return string(accel) + " " + string(bootID) }
+	if known, err := os.ReadFile(cached); err == nil {
+		for _, accel := range []Accel{KVM, TCG} {
+			if string(known) == answer(accel) {
+				return accel, nil
+			}
+		}
+	}
+	accel, certain, err := try(ctx, kernel, timeout)
+	if err != nil || !certain {
+		return accel, err
+	}
+	if err := errors.Join(os.MkdirAll(cacheDir, 0o700), os.WriteFile(cached, []byte(answer(accel)), 0o600)); err != nil {
+		return "", fmt.Errorf("remember answer: %w", err)
+	}
+	return accel, nil
+}
+
+// try runs the kernel with KVM. Its answer is not certain where QEMU ended by
+// itself: that takes no time to find out again, and may have other reasons.
+func try(ctx context.Context, kernel string, timeout time.Duration) (accel Accel, certain bool, err error) {
 	program := programs["x86_64"]
 	qemu, err := find(program.name, program.pkg)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	said := &firstWord{heard: make(chan struct{})}
 	p, err := startProcess(exec.Command(qemu,
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-accel", KVM.option(), "-cpu", "max", "-machine", "q35", "-m", "256M",
 		"-serial", "stdio", "-kernel", kernel, "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"), said)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	timer := time.NewTimer(probeTimeout)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
-	accel := TCG
 	select {
 	case <-said.heard:
-		accel = KVM
 	case <-p.done:
 	case <-timer.C:
+		certain = true
 	case <-ctx.Done():
-		return "", errors.Join(ctx.Err(), p.kill())
+		return "", false, errors.Join(context.Cause(ctx), p.kill())
 	}
-	return accel, p.kill()
+	if err := p.kill(); err != nil {
+		return "", false, err
+	}
+	select {
+	case <-said.heard:
+		return KVM, true, nil
+	default:
+		return TCG, certain, nil
+	}
 }
 
 // firstWord closes heard when a kernel's version line comes by.
 type firstWord struct {
 	heard chan struct{}
-	text  bytes.Buffer
+	text  []byte
 	done  bool
 }
 
 func (f *firstWord) Write(p []byte) (int, error) {
-	if !f.done {
-		f.text.Write(p)
-		if bytes.Contains(f.text.Bytes(), []byte("Linux version ")) {
-			f.done = true
-			close(f.heard)
-		}
+	const word = "Linux version "
+	if f.done {
+		return len(p), nil
 	}
+	f.text = append(f.text, p...)
+	if f.done = bytes.Contains(f.text, []byte(word)); f.done {
+		close(f.heard)
+	}
+	f.text = f.text[max(0, len(f.text)-len(word)):]
 	return len(p), nil
 }

@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,70 +9,139 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// maxSaid bounds what is kept of what a program says on its standard error, in
-// bytes.
-const maxSaid = 8 << 10
+const (
+	// maxSaid bounds what is kept of what a program says on its standard error,
+	// in bytes.
+	maxSaid = 8 << 10
+	// drainTime is how long the reader of a killed program's output may take to
+	// get what is left of it.
+	drainTime = time.Second
+)
 
 // process is a running program that ends with this process at the latest.
 type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	err  error // why it ended, once done is closed
+	cmd      *exec.Cmd
+	killOnce sync.Once
+	killed   chan struct{}
+	done     chan struct{} // closed when it has ended and its output is written
+	err      error         // why it ended, once done is closed; being killed is none
 }
 
+// startProcess starts a program. Its output goes to stdout, however long that
+// takes.
 func startProcess(cmd *exec.Cmd, stdout io.Writer) (*process, error) {
+	p := &process{cmd: cmd, killed: make(chan struct{}), done: make(chan struct{})}
 	said := &head{}
-	cmd.Stdout = stdout
 	cmd.Stderr = said
-	// A grandchild that keeps the output open must not keep us waiting.
-	cmd.WaitDelay = 5 * time.Second
+	// A grandchild that keeps it open must not keep us waiting.
+	cmd.WaitDelay = drainTime
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL,
 		// Ctrl-C is for us: a machine gets a proper signal from us then.
 		Setpgid: true,
 	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	started := make(chan error, 1)
+	output, write, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name(), err)
+	}
+	cmd.Stdout = write
+	started := make(chan error)
 	go func() {
 		// The parent-death signal comes with the death of the thread that started
 		// the child, so this thread must live as long.
 		runtime.LockOSThread()
-		defer close(p.done)
-		err := cmd.Start()
+		err := errors.Join(cmd.Start(), write.Close())
 		started <- err
-		if err != nil {
-			return
-		}
-		if err := cmd.Wait(); err != nil {
-			p.err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, strings.TrimSpace(said.String()))
+		if err == nil {
+			p.wait(output, stdout, said)
 		}
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
+		return nil, fmt.Errorf("start %s: %w", p.name(), errors.Join(err, output.Close()))
 	}
 	return p, nil
 }
 
-// kill ends the program and waits for its end, which is then no error.
+// wait copies the program's output and waits for its end.
+func (p *process) wait(output *os.File, stdout io.Writer, said *head) {
+	defer close(p.done)
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(stdout, output)
+		copied <- errors.Join(err, output.Close())
+	}()
+	err := p.cmd.Wait()
+	if p.wasKilled() && isKill(p.cmd.ProcessState) {
+		err = nil
+	}
+	if err != nil {
+		p.err = fmt.Errorf("%s: %w", p.name(), err)
+		if text := strings.TrimSpace(said.String()); text != "" {
+			p.err = fmt.Errorf("%w: %s", p.err, text)
+		}
+	}
+	select {
+	case err := <-copied:
+		p.err = errors.Join(p.err, err)
+	case <-p.killed:
+		select {
+		case err := <-copied:
+			p.err = errors.Join(p.err, err)
+		case <-time.After(drainTime): // stdout's reader has stopped reading
+		}
+	}
+}
+
+// kill ends the program, if it has not ended, and waits for its end. What it
+// left to tell is in p.err.
 func (p *process) kill() error {
+	p.killOnce.Do(func() { close(p.killed) })
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill %s: %w", filepath.Base(p.cmd.Path), err)
+		return fmt.Errorf("kill %s: %w", p.name(), err)
 	}
 	<-p.done
 	return nil
 }
 
-// head keeps the first bytes written to it.
-type head struct{ bytes.Buffer }
+func (p *process) wasKilled() bool {
+	select {
+	case <-p.killed:
+		return true
+	default:
+		return false
+	}
+}
+
+func isKill(state *os.ProcessState) bool {
+	status, ok := state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+func (p *process) name() string { return filepath.Base(p.cmd.Path) }
+
+// head keeps the first bytes written to it. A grandchild may write while it is
+// read.
+type head struct {
+	mu    sync.Mutex
+	bytes []byte
+}
 
 func (h *head) Write(p []byte) (int, error) {
-	room := max(0, maxSaid-h.Len())
-	h.Buffer.Write(p[:min(len(p), room)])
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bytes = append(h.bytes, p[:min(len(p), maxSaid-len(h.bytes))]...)
 	return len(p), nil
+}
+
+func (h *head) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return string(h.bytes)
 }
 
 // escape protects a value's commas from QEMU's option parser.

@@ -6,9 +6,11 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -20,10 +22,7 @@ import (
 )
 
 const (
-	// VsockName is the Unix socket in the machine's folder that speaks the hybrid
-	// vsock protocol: CONNECT port, OK.
-	VsockName = "vsock.sock"
-
+	vsockName = "vsock.sock"
 	vhostName = "vhost.sock"
 
 	// vhostTimeout bounds how long vhost-device-vsock takes to listen.
@@ -67,12 +66,15 @@ func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	socket := filepath.Join(spec.Dir, vhostName)
 	m := &Machine{}
 	m.vhost, err = startProcess(exec.Command(vhost,
 		"--guest-cid", strconv.FormatUint(uint64(spec.CID), 10),
 		"--socket", socket,
-		"--uds-path", filepath.Join(spec.Dir, VsockName)), nil)
+		"--uds-path", Vsock(spec.Dir)), io.Discard)
 	if err != nil {
 		return nil, err
 	}
@@ -86,19 +88,26 @@ func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
 	return m, nil
 }
 
-// Vsock is the path of the machine's hybrid vsock socket.
+// Vsock is the path of the Unix socket in a machine's folder that speaks the
+// hybrid vsock protocol: CONNECT port, OK.
 func Vsock(dir string) string {
-	return filepath.Join(dir, VsockName)
+	return filepath.Join(dir, vsockName)
 }
 
-// Wait waits until the machine has powered off. After ctx's end it kills it.
-// The error of a hypervisor that failed has what it printed.
+// Wait waits until the machine has powered off and Spec.Serial has all of its
+// output. After ctx's end it kills it. The error of a hypervisor that failed has
+// what it printed.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
 	case <-m.qemu.done:
-		return errors.Join(m.qemu.err, m.vhost.kill())
+		err := m.vhost.kill()
+		if m.qemu.err != nil {
+			// QEMU fails where vhost-device-vsock has ended before.
+			err = errors.Join(m.qemu.err, m.vhost.err, err)
+		}
+		return err
 	case <-ctx.Done():
-		return errors.Join(ctx.Err(), m.Kill())
+		return errors.Join(context.Cause(ctx), m.Kill())
 	}
 }
 
@@ -152,7 +161,7 @@ func arguments(spec vm.Spec, accel Accel) []string {
 
 // awaitSocket waits until a program has made its socket.
 func awaitSocket(ctx context.Context, name string, p *process) error {
-	ctx, cancel := context.WithTimeout(ctx, vhostTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, vhostTimeout, fmt.Errorf("%s did not listen within %v", p.name(), vhostTimeout))
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -164,9 +173,9 @@ func awaitSocket(ctx context.Context, name string, p *process) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("wait for socket %s: its program ended: %w", name, p.err)
+			return fmt.Errorf("wait for socket %s: %w", name, cmp.Or(p.err, fmt.Errorf("%s has ended", p.name())))
 		case <-ctx.Done():
-			return fmt.Errorf("wait for socket %s: %w", name, ctx.Err())
+			return fmt.Errorf("wait for socket %s: %w", name, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}

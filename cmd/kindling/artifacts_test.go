@@ -1,0 +1,58 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/kindling-vm/kindling/system/bundle"
+)
+
+// writeArtifacts writes an artifact set that nothing could boot, and gives its
+// manifest's path.
+func writeArtifacts(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	manifest := bundle.Manifest{Version: bundle.Version, Arch: "x86_64"}
+	for kind, content := range map[bundle.Kind][]byte{
+		bundle.Base: baseLayer(t), bundle.Initrd: []byte("initrd"), bundle.Kernel: []byte("kernel"),
+	} {
+		name := string(kind) + ", for x86"
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := bundle.Describe(os.DirFS(dir), kind, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest.Files = append(manifest.Files, file)
+	}
+	data, err := manifest.MarshalCanonical()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "manifest.json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func baseLayer(t *testing.T) []byte {
+	t.Helper()
+	var layer bytes.Buffer
+	compressor := gzip.NewWriter(&layer)
+	archive := tar.NewWriter(compressor)
+	if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "bin", Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
+	for _, closer := range []interface{ Close() error }{archive, compressor} {
+		if err := closer.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return layer.Bytes()
+}

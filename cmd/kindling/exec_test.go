@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kindling-vm/kindling/vm/qemu"
+)
+
+// startMachine makes this process that of a machine whose agent answers.
+func startMachine(t *testing.T, name string) {
+	t.Helper()
+	h := newHost(t)
+	dir, release, err := claim(h.state, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", qemu.Vsock(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = serveAgent(listener, nil) // until the listener is closed
+	}()
+	t.Cleanup(func() {
+		if err := listener.Close(); err != nil {
+			t.Error(err)
+		}
+		<-served
+		if err := release(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestExec(t *testing.T) {
+	startMachine(t, "web")
+	sh := func(script string) []string { return []string{"web", "--", "sh", "-c", script} }
+	tests := []struct {
+		name string
+		args []string
+		want result
+	}{
+		{"output", sh("echo out; echo err >&2"), result{0, "out\n", "err\n"}},
+		{"arguments of the command", []string{"web", "--", "echo", "-i", "--", "-w", ""}, result{0, "-i -- -w \n", ""}},
+		{"exit code", sh("exit 7"), result{7, "", ""}},
+		{"highest exit code", sh("exit 255"), result{255, "", ""}},
+		{"killed", sh("kill -KILL $$"), result{125, "", "kindling: command in machine web was killed\n"}},
+		{"no input", []string{"web", "--", "cat"}, result{0, "", ""}},
+		{"input", []string{"-i", "web", "--", "cat"}, result{0, "in\n", ""}},
+		{"flag behind the name", []string{"web", "-i", "--", "cat"}, result{0, "in\n", ""}},
+		{"folder", []string{"-w", "/usr", "web", "--", "pwd"}, result{0, "/usr\n", ""}},
+		{"not found", []string{"web", "--", "nosuch"}, result{127, "", "kindling: exec: \"nosuch\": executable file not found in $PATH\n"}},
+		{"path not found", []string{"web", "--", "/no/such"}, result{127, "", "kindling: fork/exec /no/such: no such file or directory\n"}},
+		{"not executable", []string{"web", "--", "/usr"}, result{126, "", "kindling: fork/exec /usr: permission denied\n"}},
+		{"name that says otherwise", []string{"web", "--", "/usr/../no such file or directory/../usr"}, result{127, "", "kindling: fork/exec /usr/../no such file or directory/../usr: no such file or directory\n"}},
+		{"folder not found", []string{"-w", "/no/such", "web", "--", "true"}, result{127, "", "kindling: chdir /no/such: no such file or directory\n"}},
+		{"own failure", []string{"web", "--", "echo", "\xff"}, result{125, "", "kindling: exec in guest: rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8\n"}},
+		{"other machine", []string{"other", "--", "true"}, result{125, "", "kindling: no machine called other is running\n"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(append([]string{"exec"}, test.args...), strings.NewReader("in\n"), &stdout, &stderr)
+			if diff := cmp.Diff(test.want, result{code, stdout.String(), stderr.String()}); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestExecEnvironment(t *testing.T) {
+	startMachine(t, "web")
+	t.Setenv("KINDLING_INTERACTIVE", "true")
+	t.Setenv("KINDLING_WORKDIR", "/usr")
+	var stdout, stderr bytes.Buffer
+	code := run([]string{"exec", "web", "--", "sh", "-c", "pwd; cat"}, strings.NewReader("in\n"), &stdout, &stderr)
+	if diff := cmp.Diff(result{0, "/usr\nin\n", ""}, result{code, stdout.String(), stderr.String()}); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

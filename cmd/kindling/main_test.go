@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kindling-vm/kindling/guest/agent/server"
+	"github.com/kindling-vm/kindling/guest/contract"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 60 * time.Second
+
+// The test binary is also the programs that tests start. This is what the
+// machine does:
+const (
+	// serialEnv is what QEMU prints at once.
+	serialEnv = "KINDLING_TEST_SERIAL"
+	// stoppedEnv is what it prints when the guest has been told to stop. Without
+	// it, the machine ends by itself.
+	stoppedEnv = "KINDLING_TEST_STOPPED"
+	// failureEnv is what it prints on its standard error instead.
+	failureEnv = "KINDLING_TEST_FAILURE"
+	// argumentsEnv names a file for QEMU's arguments.
+	argumentsEnv = "KINDLING_TEST_ARGUMENTS"
+	// aliveEnv names a file that all programs have locked while they live.
+	aliveEnv = "KINDLING_TEST_ALIVE"
+
+	stubborn = "never" // as stoppedEnv
+)
+
+func TestMain(m *testing.M) {
+	programs := map[string]func() error{
+		"qemu-system-x86_64": fakeQEMU,
+		"vhost-device-vsock": fakeVhost,
+		"kindling": func() error {
+			main()
+			return nil
+		},
+	}
+	program, ok := programs[filepath.Base(os.Args[0])]
+	if !ok {
+		os.Exit(m.Run())
+	}
+	err := stayAlive()
+	if err == nil {
+		err = program()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func stayAlive() error {
+	fd, err := syscall.Open(os.Getenv(aliveEnv), syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // until this process ends
+	if err != nil {
+		return err
+	}
+	return syscall.Flock(fd, syscall.LOCK_SH)
+}
+
+func fakeQEMU() error {
+	signal.Ignore(syscall.SIGPIPE)
+	if failure := os.Getenv(failureEnv); failure != "" {
+		return errors.New(failure)
+	}
+	vhost, err := net.Dial("unix", argument("-chardev", "path="))
+	if err != nil {
+		return err
+	}
+	if name := os.Getenv(argumentsEnv); name != "" {
+		if err := os.WriteFile(name, []byte(strings.Join(os.Args[1:], "\n")), 0o600); err != nil {
+			return err
+		}
+	}
+	fmt.Print(os.Getenv(serialEnv))
+	stopped := os.Getenv(stoppedEnv)
+	if stopped == "" {
+		return nil
+	}
+	if _, err := vhost.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	fmt.Print(stopped)
+	return nil
+}
+
+// argument is the last value, that of key, in the argument behind name.
+func argument(name, key string) string {
+	for i, arg := range os.Args[:len(os.Args)-1] {
+		if _, value, found := strings.Cut(os.Args[i+1], key); arg == name && found {
+			return strings.ReplaceAll(value, ",,", ",")
+		}
+	}
+	return ""
+}
+
+// fakeVhost brings the connection to QEMU together with an agent that uses it to
+// stop the machine.
+func fakeVhost() error {
+	var socket, uds string
+	for i, arg := range os.Args[:len(os.Args)-1] {
+		switch arg {
+		case "--socket":
+			socket = os.Args[i+1]
+		case "--uds-path":
+			uds = os.Args[i+1]
+		}
+	}
+	guest, err := net.Listen("unix", uds)
+	if err != nil {
+		return err
+	}
+	device, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	qemu, err := device.Accept()
+	if err != nil {
+		return err
+	}
+	return serveAgent(guest, func(int, syscall.Signal) error {
+		if os.Getenv(stoppedEnv) == stubborn {
+			return nil
+		}
+		_, err := qemu.Write([]byte{0})
+		return err
+	})
+}
+
+// serveAgent serves the real agent's service on a hybrid vsock socket.
+func serveAgent(listener net.Listener, kill func(int, syscall.Signal) error) error {
+	return server.New(server.Options{Env: []string{"PATH=" + contract.DefaultPath}, Kill: kill}).Serve(hybridListener{listener})
+}
+
+type hybridListener struct{ net.Listener }
+
+func (l hybridListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	want := "CONNECT 2222\n"
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
+		return nil, fmt.Errorf("got %q, error %w", got, err)
+	}
+	_, err = io.WriteString(conn, "OK 1024\n")
+	return conn, err
+}
+
+// host is a machine on which kindling runs.
+type host struct {
+	state string
+	alive *os.File
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	// A Unix socket's address is too short for t.TempDir.
+	state, err := os.MkdirTemp("/tmp", "k, ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(state); err != nil {
+			t.Error(err)
+		}
+	})
+	bin := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"qemu-system-x86_64", "vhost-device-vsock", "kindling"} {
+		if err := os.Symlink(self, filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alive, err := os.Create(filepath.Join(bin, "alive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := alive.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "KINDLING_") {
+			t.Setenv(name, "")
+		}
+	}
+	t.Setenv("BUILD_WORKING_DIRECTORY", "")
+	t.Setenv("PATH", bin)
+	t.Setenv(aliveEnv, alive.Name())
+	t.Setenv("KINDLING_STATE_DIR", state)
+	t.Setenv("KINDLING_ARTIFACTS", writeArtifacts(t))
+	t.Setenv("KINDLING_ACCEL", "tcg")
+	return &host{state: state, alive: alive}
+}
+
+// requireReleased checks that no program lives and no machine has files.
+func (h *host) requireReleased(t *testing.T) {
+	t.Helper()
+	if err := syscall.Flock(int(h.alive.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Errorf("a program still lives: %v", err)
+	}
+	if err := syscall.Flock(int(h.alive.Fd()), syscall.LOCK_UN); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string(nil), h.machineFiles(t)); diff != "" {
+		t.Errorf("machines' files (-want +got):\n%s", diff)
+	}
+}
+
+// machineFiles are the files and folders that machines have.
+func (h *host) machineFiles(t *testing.T) (names []string) {
+	t.Helper()
+	for _, folder := range []string{machinesFolder, locksFolder} {
+		entries, err := os.ReadDir(filepath.Join(h.state, folder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if entry.Name() != claimsLock {
+				names = append(names, filepath.Join(folder, entry.Name()))
+			}
+		}
+	}
+	return names
+}
+
+// result is what a user sees of kindling.
+type result struct {
+	Code           int
+	Stdout, Stderr string
+}
+
+// kindling runs the command line in this process.
+func kindling(args ...string) result {
+	var stdout, stderr bytes.Buffer
+	code := run(args, strings.NewReader(""), &stdout, &stderr)
+	return result{code, stdout.String(), stderr.String()}
+}
+
+// user is someone in front of a kindling in a process of its own.
+type user struct {
+	*exec.Cmd
+	stdout *os.File
+	stderr bytes.Buffer
+}
+
+func startUser(t *testing.T, args ...string) *user {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &user{Cmd: exec.Command("kindling", args...), stdout: read}
+	u.Stdout, u.Cmd.Stderr = write, &u.stderr
+	if err := errors.Join(u.Start(), write.Close(), read.SetReadDeadline(time.Now().Add(patience))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(read.Close(), u.Process.Kill()); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Error(err)
+		}
+	})
+	return u
+}
+
+// see waits for output.
+func (u *user) see(t *testing.T, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(u.stdout, got); err != nil || string(got) != want {
+		t.Fatalf("got output %q, error %v, want %q", got[:n], err, want)
+	}
+}
+
+func (u *user) signal(t *testing.T, sig os.Signal) {
+	t.Helper()
+	if err := u.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait gives the output behind what was seen. The code is -1 of a kindling that
+// a signal killed.
+func (u *user) wait(t *testing.T) result {
+	t.Helper()
+	rest, err := io.ReadAll(u.stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := u.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{u.ProcessState.ExitCode(), string(rest), u.stderr.String()}
+}

@@ -1,0 +1,187 @@
+package qemu
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// startFake starts the fake QEMU outside of a machine.
+func startFake(t *testing.T, mode string, stdout io.Writer) (p *process, requireGone func()) {
+	t.Helper()
+	requireGone = usePrograms(t, "qemu-system-x86_64")
+	t.Setenv(qemuEnv, mode)
+	p, err := startProcess(exec.Command("qemu-system-x86_64"), stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, requireGone
+}
+
+func (p *process) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Fatal("process has not ended")
+	}
+}
+
+func TestProcessOutput(t *testing.T) {
+	var got bytes.Buffer
+	p, _ := startFake(t, "prints", &got)
+	p.await(t)
+	if p.err != nil {
+		t.Error(p.err)
+	}
+	want := strings.Repeat("0123456789abcde\n", 1<<16)
+	if got.String() != want {
+		t.Errorf("got %d bytes, want %d", got.Len(), len(want))
+	}
+}
+
+func TestProcessFails(t *testing.T) {
+	p, _ := startFake(t, "fails", io.Discard)
+	p.await(t)
+	want := "qemu-system-x86_64: exit status 1: -blockdev driver=raw: could not open disk"
+	if p.err == nil || p.err.Error() != want {
+		t.Errorf("got error %v, want %s", p.err, want)
+	}
+	// A kill comes too late and changes nothing.
+	if err := p.kill(); err != nil {
+		t.Error(err)
+	}
+	requireError(t, p.err, want)
+}
+
+func TestProcessSaysNothing(t *testing.T) {
+	p, requireGone := startFake(t, "starts", io.Discard)
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.await(t)
+	requireGone()
+	if want := "qemu-system-x86_64: signal: killed"; p.err == nil || p.err.Error() != want {
+		t.Errorf("got error %v, want %s", p.err, want)
+	}
+}
+
+func TestProcessSaysMuch(t *testing.T) {
+	said := &head{}
+	// io.Copy must not find a way around Write.
+	if _, err := io.Copy(said, strings.NewReader("a"+strings.Repeat("b", 1<<20))); err != nil {
+		t.Fatal(err)
+	}
+	want := "a" + strings.Repeat("b", maxSaid-1)
+	if diff := cmp.Diff(want, said.String()); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
+
+func TestProcessMissing(t *testing.T) {
+	usePrograms(t)
+	_, err := startProcess(exec.Command("qemu-system-x86_64"), io.Discard)
+	requireError(t, err, "start qemu-system-x86_64: ", "not found")
+}
+
+// failing is a full disk.
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+func TestProcessOutputFails(t *testing.T) {
+	want := errors.New("disk is full")
+	p, _ := startFake(t, "prints", failing{want})
+	p.await(t)
+	if !errors.Is(p.err, want) {
+		t.Errorf("got error %v, want %v", p.err, want)
+	}
+	if !p.cmd.ProcessState.Success() {
+		t.Errorf("process ended with %v, want success", p.cmd.ProcessState)
+	}
+}
+
+func TestProcessKill(t *testing.T) {
+	stdout := newHeard()
+	p, requireGone := startFake(t, "starts", stdout)
+	stdout.await(t)
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			if err := p.kill(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	requireGone()
+	if err := p.kill(); err != nil {
+		t.Errorf("kill once more: %v", err)
+	}
+	if p.err != nil {
+		t.Errorf("got error %v, want none of a killed process", p.err)
+	}
+}
+
+// stuck is a terminal that shows nothing more.
+type stuck struct{ entered, leave chan struct{} }
+
+func (s stuck) Write(p []byte) (int, error) {
+	close(s.entered)
+	<-s.leave
+	return len(p), nil
+}
+
+func TestProcessKillWithStuckOutput(t *testing.T) {
+	stdout := stuck{make(chan struct{}), make(chan struct{})}
+	defer close(stdout.leave)
+	p, requireGone := startFake(t, "starts", stdout)
+	<-stdout.entered
+	if err := p.kill(); err != nil {
+		t.Error(err)
+	}
+	requireGone()
+}
+
+func TestProcessDiesWithParent(t *testing.T) {
+	usePrograms(t, "parent", "child")
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	if err := read.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	parent := exec.Command("parent")
+	parent.Stderr = os.Stderr
+	parent.ExtraFiles = []*os.File{write}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := write.Close(); err != nil {
+		t.Fatal(err)
+	}
+	up := make([]byte, 2)
+	if _, err := io.ReadFull(read, up); err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Wait(); err == nil {
+		t.Error("parent has ended well, want it killed")
+	}
+	// The end of the pipe comes with the last process that has it.
+	if rest, err := io.ReadAll(read); err != nil || len(rest) > 0 {
+		t.Errorf("got %q, error %v, want the child's end", rest, err)
+	}
+}
