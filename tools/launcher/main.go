@@ -1,6 +1,6 @@
-// Launcher prints the command line, quoted for a POSIX shell, that starts the
-// Bazel this machine can have: one on PATH where the internet answers, else one
-// from Debian in a private root where only package registries do.
+// Launcher prints the shell command that starts the Bazel this machine can
+// have: one on PATH where the internet answers, else one from Debian in a
+// private root where only package registries do.
 //
 // It only finds and prepares Bazel. It uses nothing outside the standard
 // library, so that the first run on a bare machine fetches nothing for it.
@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,18 +29,28 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) != 2 {
-		return fmt.Errorf("usage: launcher WORKSPACE WORKDIR")
+		return errors.New("usage: launcher WORKSPACE WORKDIR")
 	}
 	cache, err := cacheDir()
 	if err != nil {
 		return err
 	}
-	l := &launcher{workspace: args[0], workdir: args[1], cache: cache, stderr: stderr}
-	command, err := l.command(ctx, os.Getenv("KINDLING_BAZEL"))
+	// Links are followed here, since a link at the top of the host is a plain
+	// folder inside the root.
+	workdir, err := filepath.EvalSymlinks(args[1])
+	if err != nil {
+		return fmt.Errorf("find current folder: %w", err)
+	}
+	l := &launcher{workspace: args[0], workdir: workdir, cache: cache, host: "/", uid: os.Getuid(), stderr: stderr}
+	start, err := l.command(ctx, os.Getenv("KINDLING_BAZEL"))
+	if ctx.Err() != nil {
+		// What children say of being ended is not the reason.
+		return fmt.Errorf("stopped: %w", context.Cause(ctx))
+	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(stdout, shellQuote(command))
+	_, err = fmt.Fprintln(stdout, start.shell())
 	return err
 }
 
@@ -47,37 +58,82 @@ type launcher struct {
 	workspace string // root of the repository
 	workdir   string // where the user stands
 	cache     string // ours to fill, safe to delete
+	host      string // root of the host's file system
+	uid       int
 	stderr    io.Writer
+}
+
+// say tells the user what takes its time.
+func (l *launcher) say(format string, args ...any) {
+	fmt.Fprintf(l.stderr, "tools/bazel: "+format+"\n", args...)
 }
 
 // command is the start of Bazel's command line; the user's arguments follow.
 // world is "open", "closed", or empty to find out.
-func (l *launcher) command(ctx context.Context, world string) ([]string, error) {
+func (l *launcher) command(ctx context.Context, world string) (command, error) {
 	switch world {
 	case "", "open":
-		bazel, err := l.findOpen(ctx)
-		if err == nil {
-			return []string{bazel}, nil
+		bazel, err := l.findOpen(ctx, world == "open")
+		switch {
+		case err == nil:
+			return command{args: []string{bazel}}, nil
+		case ctx.Err() != nil:
+			return command{}, err
+		case world == "open":
+			return command{}, fmt.Errorf("find bazel for KINDLING_BAZEL=open: %w", err)
 		}
-		if world == "open" {
-			return nil, fmt.Errorf("find bazel for KINDLING_BAZEL=open: %w", err)
-		}
-		return l.closed(ctx)
+		return l.closed(ctx, err)
 	case "closed":
-		return l.closed(ctx)
+		return l.closed(ctx, errors.New("KINDLING_BAZEL=closed"))
 	default:
-		return nil, fmt.Errorf("KINDLING_BAZEL is %q, want open or closed", world)
+		return command{}, fmt.Errorf("KINDLING_BAZEL is %q, want open or closed", world)
 	}
 }
 
-// cacheDir is where prepared files live. Bazel's sandbox gives every action an
-// empty /tmp, so what lies there does not exist for a build.
+// command is a program with the arguments it begins with and the variables it
+// has beside the user's.
+type command struct {
+	env  []variable
+	args []string
+}
+
+type variable struct{ name, value string }
+
+// shell is the command in the words of a POSIX shell, ready for more arguments.
+// Variables stay out of the arguments, which all of a machine's users can see.
+func (c command) shell() string {
+	var words []string
+	for _, v := range c.env {
+		words = append(words, v.name+"="+shellQuote(v.value))
+	}
+	words = append(words, "exec")
+	for _, arg := range c.args {
+		words = append(words, shellQuote(arg))
+	}
+	return strings.Join(words, " ")
+}
+
+func shellQuote(word string) string {
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// cacheDir makes the folder where prepared files live and gives its path.
+// Bazel's sandbox gives every action an empty /tmp, so what lies there does not
+// exist for a build.
 func cacheDir() (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("find cache folder: %w", err)
 	}
 	dir := filepath.Join(base, "kindling")
+	if !within(dir, "/tmp") {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", fmt.Errorf("make cache folder: %w", err)
+		}
+		if dir, err = filepath.EvalSymlinks(dir); err != nil {
+			return "", fmt.Errorf("find cache folder: %w", err)
+		}
+	}
 	if within(dir, "/tmp") {
 		return "", fmt.Errorf("cache folder %s is under /tmp, which Bazel's sandbox hides; set XDG_CACHE_HOME to another place", dir)
 	}
@@ -87,12 +143,4 @@ func cacheDir() (string, error) {
 // within reports whether path is dir or lies below it.
 func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
-}
-
-func shellQuote(words []string) string {
-	quoted := make([]string, len(words))
-	for i, word := range words {
-		quoted[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-	}
-	return strings.Join(quoted, " ")
 }

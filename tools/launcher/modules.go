@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +30,8 @@ func standIns(home, sdk string) map[string]map[string]string {
 		"zlib":          nil,
 		// Only `bazel mod tidy` runs buildozer, in the workspace, whose go.mod has
 		// it, and without an environment.
-		"buildozer": {"buildozer_binary.bzl": fmt.Sprintf(buildozerExtension, home, sdk)},
+		"buildozer": {"buildozer_binary.bzl": fmt.Sprintf(buildozerExtension,
+			quoteEscapes.Replace(shellQuote(home)), quoteEscapes.Replace(shellQuote(sdk+"/bin/go")))},
 		// Where rules_go says which SDK runs here. It would name the download.
 		hostSDKLabel: {"defs.bzl": `HOST_COMPATIBLE_SDK = Label("@@rules_go~~go_sdk~go_host_sdk//:ROOT")` + "\n"},
 	}
@@ -37,8 +40,8 @@ func standIns(home, sdk string) map[string]map[string]string {
 const buildozerExtension = `def _empty_impl(ctx):
     ctx.file("BUILD.bazel", "")
     ctx.file("buildozer.exe", """#!/bin/sh
-export HOME='%s'
-exec '%s/bin/go' tool buildozer "$@"
+export HOME=%s
+exec %s tool buildozer "$@"
 """, executable = True)
 
 _empty = repository_rule(_empty_impl)
@@ -49,14 +52,18 @@ def _extension_impl(_ctx):
 buildozer_binary = module_extension(_extension_impl)
 `
 
+// quoteEscapes are for what stands between double quotes, in Starlark as in rc
+// files.
+var quoteEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // hostSDKLabel is a repository that rules_go's extension makes.
 const hostSDKLabel = "go_host_compatible_sdk_label"
 
-var bazelDep = regexp.MustCompile(`bazel_dep\(name = "([a-z_]+)", version = "([^"]+)"`)
+var bazelDep = regexp.MustCompile(`(?m)^bazel_dep\(\s*name\s*=\s*"([a-z_]+)",\s*version\s*=\s*"([^"]+)"`)
 
 // ensureModules lays out the Bazel modules that Debian does not package and
 // gives the folder that holds them, one folder a module.
-func (l *launcher) ensureModules(ctx context.Context, dir, sdk string) (string, error) {
+func (l *launcher) ensureModules(ctx context.Context, dir, goVersion, sdk string) (string, error) {
 	data, err := os.ReadFile(filepath.Join(l.workspace, "MODULE.bazel"))
 	if err != nil {
 		return "", fmt.Errorf("read module versions: %w", err)
@@ -66,76 +73,69 @@ func (l *launcher) ensureModules(ctx context.Context, dir, sdk string) (string, 
 		versions[match[1]] = match[2]
 	}
 	var sources []string
-	for name, path := range goModules {
+	for _, name := range slices.Sorted(maps.Keys(goModules)) {
 		if versions[name] == "" {
 			return "", fmt.Errorf("MODULE.bazel has no bazel_dep on %s", name)
 		}
-		sources = append(sources, path+"@v"+versions[name])
+		sources = append(sources, goModules[name]+"@v"+versions[name])
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("find home folder: %w", err)
-	}
-	standIns := standIns(home, sdk)
+	standIns := standIns(os.Getenv("HOME"), sdk)
 	standInsText, err := json.Marshal(standIns)
 	if err != nil {
 		return "", err
 	}
 	modules := filepath.Join(dir, "modules-"+digest(versions["rules_go"], versions["gazelle"], string(standInsText)))
-	if _, err := os.Stat(modules); err == nil {
-		return modules, nil
-	}
-	fmt.Fprintf(l.stderr, "tools/bazel: copying %s\n", strings.Join(sources, " and "))
-	partial := modules + ".partial"
-	if err := os.RemoveAll(partial); err != nil {
-		return "", fmt.Errorf("remove what an earlier run left: %w", err)
-	}
-	for name, path := range goModules {
-		if err := copyGoModule(ctx, path+"@v"+versions[name], filepath.Join(partial, name)); err != nil {
-			return "", fmt.Errorf("copy module %s: %w", name, err)
+	return modules, l.once(ctx, modules, func(partial string, lock *os.File) error {
+		l.say("copying %s", strings.Join(sources, " and "))
+		for name, path := range goModules {
+			if err := copyGoModule(ctx, dir, goVersion, path+"@v"+versions[name], filepath.Join(partial, name)); err != nil {
+				return fmt.Errorf("copy module %s: %w", name, err)
+			}
 		}
-	}
-	// Gazelle builds itself in GOPATH mode, from a vendor folder.
-	vendor := exec.CommandContext(ctx, "go", "mod", "vendor")
-	vendor.Dir = filepath.Join(partial, "gazelle")
-	vendor.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
-	if _, err := output(vendor); err != nil {
-		return "", fmt.Errorf("vendor gazelle's modules: %w", err)
-	}
+		// Gazelle builds itself in GOPATH mode, from a vendor folder.
+		vendor := goCommand(ctx, filepath.Join(partial, "gazelle"), goVersion, "mod", "vendor")
+		vendor.ExtraFiles = []*os.File{lock}
+		if _, err := output(vendor); err != nil {
+			return fmt.Errorf("vendor gazelle's modules: %w", err)
+		}
+		return writeStandIns(partial, standIns)
+	})
+}
+
+func writeStandIns(modules string, standIns map[string]map[string]string) error {
 	for name, files := range standIns {
 		all := map[string]string{"BUILD.bazel": "", "MODULE.bazel": fmt.Sprintf("module(name = %q)\n", name)}
-		for file, text := range files {
-			all[file] = text
-		}
+		maps.Copy(all, files)
 		for file, text := range all {
-			if err := writeFile(filepath.Join(partial, name, file), []byte(text)); err != nil {
-				return "", fmt.Errorf("write stand-in for module %s: %w", name, err)
+			if err := writeFile(filepath.Join(modules, name, file), []byte(text)); err != nil {
+				return fmt.Errorf("write stand-in for module %s: %w", name, err)
 			}
 		}
 	}
-	if err := os.Rename(partial, modules); err != nil {
-		return "", fmt.Errorf("finish modules: %w", err)
-	}
-	return modules, nil
+	return nil
 }
 
 // copyGoModule copies a module that go verifies by its checksum database.
 // Module zips carry no mode bits, so scripts get theirs back.
-func copyGoModule(ctx context.Context, module, to string) error {
-	download := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
-	download.Dir = os.TempDir() // outside any module
-	download.Env = append(os.Environ(), "GOWORK=off", "GO111MODULE=on")
-	out, err := output(download)
+func copyGoModule(ctx context.Context, dir, goVersion, module, to string) error {
+	// The folder is outside any module.
+	out, err := output(goCommand(ctx, dir, goVersion, "mod", "download", "-json", module))
+	var info struct{ Dir, Error string }
+	if json.Unmarshal([]byte(out), &info) == nil && info.Error != "" {
+		return errors.New(info.Error) // go says it here, not on stderr
+	}
 	if err != nil {
 		return err
 	}
-	var info struct{ Dir string }
-	if err := json.Unmarshal([]byte(out), &info); err != nil {
-		return fmt.Errorf("parse go's answer: %w", err)
+	if info.Dir == "" {
+		return fmt.Errorf("parse go's answer about %s: no folder in %q", module, out)
 	}
 	return filepath.WalkDir(info.Dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		target := filepath.Join(to, strings.TrimPrefix(path, info.Dir))
 		if entry.IsDir() {
@@ -153,19 +153,12 @@ func copyGoModule(ctx context.Context, module, to string) error {
 	})
 }
 
-// writeRC writes the options of the closed world and gives the file's path.
-func (l *launcher) writeRC(dir, modules, mirror string) (string, error) {
-	text := rc(modules, mirror)
-	name := filepath.Join(dir, "bazelrc-"+digest(text))
-	if err := writeFile(name, []byte(text)); err != nil {
-		return "", fmt.Errorf("write options: %w", err)
-	}
-	return name, nil
-}
-
-func rc(modules, mirror string) string {
+// rc is the options of the closed world.
+func rc(modules string) string {
 	var b strings.Builder
-	override := func(name, path string) { fmt.Fprintf(&b, "common --override_module=%s=%s\n", name, path) }
+	override := func(name, path string) {
+		fmt.Fprintf(&b, "common \"--override_module=%s=%s\"\n", name, quoteEscapes.Replace(path))
+	}
 	b.WriteString("# Made by tools/launcher. Modules that Debian packages:\n")
 	for _, module := range []struct{ name, path string }{
 		{"bazel_features", "tools/features"},
@@ -184,9 +177,9 @@ func rc(modules, mirror string) string {
 	for _, name := range []string{"gazelle", "rules_go", "apple_support", "buildozer", "protobuf", "zlib"} {
 		override(name, filepath.Join(modules, name))
 	}
-	b.WriteString("# The machine's Go SDK in place of a download, and the mirror of its apt:\n")
+	b.WriteString("# The machine's Go SDK in place of a download:\n")
 	b.WriteString("common --@rules_go//go/toolchain:sdk_version=host\n")
-	fmt.Fprintf(&b, "common --override_repository=rules_go~~go_sdk~%s=%s\n", hostSDKLabel, filepath.Join(modules, hostSDKLabel))
-	fmt.Fprintf(&b, "common --repo_env=DEBIAN_MIRROR=%s\n", mirror)
+	fmt.Fprintf(&b, "common \"--override_repository=rules_go~~go_sdk~%s=%s\"\n", hostSDKLabel,
+		quoteEscapes.Replace(filepath.Join(modules, hostSDKLabel)))
 	return b.String()
 }

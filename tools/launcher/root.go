@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // suite is the first Debian release whose Bazel knows modules.
@@ -29,45 +27,49 @@ var packages = []string{
 	"vhost-device-vsock",
 }
 
-// ensureRoot makes the Debian root unless it is there, and gives its path. The
-// root is made beside its place and renamed into it, so it is whole or absent.
-func (l *launcher) ensureRoot(ctx context.Context, dir, mirror string) (string, error) {
+// ensureRoot makes the Debian root unless it is there, and gives its path.
+func (l *launcher) ensureRoot(ctx context.Context, dir string, reason error) (string, error) {
 	root := filepath.Join(dir, "root-"+digest(append(packages, suite)...))
-	if _, err := os.Stat(root); err == nil {
-		return root, nil
+	return root, l.once(ctx, root, func(partial string, lock *os.File) error {
+		logName := filepath.Join(dir, "root.log")
+		log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		if err != nil {
+			return fmt.Errorf("make log: %w", err)
+		}
+		defer log.Close()
+		l.say("no Bazel of this machine's own: %s", strings.ReplaceAll(reason.Error(), "\n", "; "))
+		l.say("making a Debian %s root with Bazel in %s (about a minute, once)", suite, root)
+		if err := l.fillRoot(ctx, partial, lock, log); err != nil {
+			return fmt.Errorf("make Debian root: %w%s\nlog: %s", err, tail(logName, 8), logName)
+		}
+		l.say("the root is ready")
+		return nil
+	})
+}
+
+func (l *launcher) fillRoot(ctx context.Context, root string, lock, log *os.File) error {
+	if err := l.ensureTools(ctx, log); err != nil {
+		return err
 	}
-	if err := l.ensureTools(ctx); err != nil {
-		return "", err
+	mirror, err := l.debianMirror(ctx)
+	if errors.Is(err, errNoMirror) && l.uid == 0 {
+		// Images come without apt's lists.
+		l.say("running apt-get update, since apt knows no mirror")
+		if err := aptGet(ctx, log, "update"); err != nil {
+			fmt.Fprintf(log, "apt-get update: %v\n", err)
+		}
+		mirror, err = l.debianMirror(ctx)
 	}
-	logName := filepath.Join(dir, "root.log")
-	log, err := os.Create(logName)
 	if err != nil {
-		return "", fmt.Errorf("make log: %w", err)
+		return err
 	}
-	defer log.Close()
-	partial := root + ".partial"
-	// The lock is ours, so what is there was left by a launcher that was killed.
-	if err := os.RemoveAll(partial); err != nil {
-		return "", fmt.Errorf("remove what an earlier run left: %w", err)
-	}
-	if err := os.MkdirAll(partial, 0o755); err != nil {
-		return "", fmt.Errorf("make root: %w", err)
-	}
-	fmt.Fprintf(l.stderr, "tools/bazel: no registry of Bazel modules answers here; making a Debian %s root with Bazel in %s (about a minute, once)\n", suite, root)
-	if err := l.debootstrap(ctx, partial, mirror, log); err != nil {
-		return "", errors.Join(fmt.Errorf("make Debian root: %w; see %s", err, logName), os.RemoveAll(partial))
-	}
-	if err := os.Rename(partial, root); err != nil {
-		return "", fmt.Errorf("finish root: %w", err)
-	}
-	fmt.Fprintf(l.stderr, "tools/bazel: the root is ready\n")
-	return root, nil
+	return l.debootstrap(ctx, root, mirror, lock, log)
 }
 
 // debootstrap fills a folder. The root travels as a tar stream, since then all
 // files belong to the user, mmdebstrap mounts nothing below the cache, and a
 // half-made root can be removed like any folder.
-func (l *launcher) debootstrap(ctx context.Context, root, mirror string, log io.Writer) error {
+func (l *launcher) debootstrap(ctx context.Context, root, mirror string, lock, log *os.File) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	reader, writer, err := os.Pipe()
@@ -75,32 +77,32 @@ func (l *launcher) debootstrap(ctx context.Context, root, mirror string, log io.
 		return err
 	}
 	// Mirrors can be frozen in time; the signature still counts.
-	make := exec.CommandContext(ctx, "mmdebstrap", "--variant=essential", "--format=tar",
+	pack := gentle(exec.CommandContext(ctx, "mmdebstrap", "--variant=essential", "--format=tar",
 		`--aptopt=Acquire::Check-Valid-Until "false"`, `--aptopt=Acquire::Retries "3"`,
-		"--include="+strings.Join(packages, ","), suite, "-", mirror)
-	make.Stdout = writer
-	make.Stderr = &progress{log: log, out: l.stderr}
-	extract := exec.CommandContext(ctx, "tar", "-x", "-C", root, "--no-same-owner",
-		// Devices need rights; Bazel warns of an rc file that it is told not to read.
-		"--exclude=./dev/*", "--exclude=./etc/bazel/bazelrc")
+		"--include="+strings.Join(packages, ","), suite, "-", mirror))
+	pack.Stdout = writer
+	pack.Stderr = &progress{log: log, say: l.say, secret: credentials(mirror)}
+	extract := gentle(exec.CommandContext(ctx, "tar", "-x", "-C", root, "--no-same-owner",
+		// Devices need rights, apt's sources can hold a password, and Bazel warns
+		// of an rc file that it is told not to read.
+		"--exclude=./dev/*", "--exclude=./etc/apt/sources.list*", "--exclude=./etc/bazel/bazelrc"))
 	extract.Stdin = reader
 	extract.Stderr = log
-	for _, cmd := range []*exec.Cmd{make, extract} {
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	}
-	err = make.Start()
+	extract.ExtraFiles = []*os.File{lock}
+	err = pack.Start()
 	if err == nil {
 		err = extract.Start()
 	}
 	if err := errors.Join(err, writer.Close(), reader.Close()); err != nil {
 		cancel()
-		return errors.Join(err, wait(make), wait(extract))
+		return errors.Join(err, wait(pack), wait(extract))
 	}
 	extracted := wait(extract)
 	if extracted != nil {
 		cancel()
 	}
-	return errors.Join(wait(make), extracted)
+	packed := wait(pack)
+	return errors.Join(packed, extracted)
 }
 
 func wait(cmd *exec.Cmd) error {
@@ -115,8 +117,10 @@ func wait(cmd *exec.Cmd) error {
 
 // progress logs all lines and shows those that mmdebstrap means for people.
 type progress struct {
-	log, out io.Writer
-	line     bytes.Buffer
+	log    io.Writer
+	say    func(format string, args ...any)
+	secret string // to leave out
+	line   bytes.Buffer
 }
 
 func (p *progress) Write(data []byte) (int, error) {
@@ -125,50 +129,34 @@ func (p *progress) Write(data []byte) (int, error) {
 		line, err := p.line.ReadString('\n')
 		if err != nil {
 			p.line.WriteString(line)
-			break
+			return len(data), nil
 		}
-		if strings.HasPrefix(line, "I: ") || strings.HasPrefix(line, "E: ") {
-			fmt.Fprintf(p.out, "tools/bazel: %s", line[len("I: "):])
+		if p.secret != "" {
+			line = strings.ReplaceAll(line, p.secret, "")
+		}
+		if message, ok := strings.CutPrefix(line, "I: "); ok {
+			p.say("%s", strings.TrimSpace(message))
+		}
+		if _, err := io.WriteString(p.log, line); err != nil {
+			return 0, fmt.Errorf("write log: %w", err)
 		}
 	}
-	return p.log.Write(data)
 }
 
-// ensureTools installs what makes and enters the root.
-func (l *launcher) ensureTools(ctx context.Context) error {
-	tools := map[string]string{"mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}
-	if os.Getuid() != 0 {
-		tools["newuidmap"] = "uidmap" // how mmdebstrap becomes root of its own namespace
+// tail is the last lines of a log, set in below the error that they explain.
+func tail(name string, lines int) string {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return "" // there is an error to tell already
 	}
-	var missing []string
-	for command, pkg := range tools {
-		if _, err := exec.LookPath(command); err != nil {
-			missing = append(missing, pkg)
-		}
+	trimmed := strings.TrimSpace(string(data))
+	if trimmed == "" {
+		return ""
 	}
-	if len(missing) == 0 {
-		return nil
+	all := strings.Split(trimmed, "\n")
+	var text strings.Builder
+	for _, line := range all[max(0, len(all)-lines):] {
+		text.WriteString("\n    " + line[:min(len(line), 200)])
 	}
-	install := append([]string{"apt-get", "install", "-y", "--no-install-recommends"}, missing...)
-	if os.Getuid() != 0 {
-		return fmt.Errorf("missing %s; run: sudo %s", strings.Join(missing, ", "), strings.Join(install, " "))
-	}
-	fmt.Fprintf(l.stderr, "tools/bazel: installing %s\n", strings.Join(missing, ", "))
-	for _, args := range [][]string{{"apt-get", "update"}, install} {
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, tail(out, 20))
-		}
-	}
-	return nil
-}
-
-// tail is the last lines of a text.
-func tail(text []byte, lines int) string {
-	var all []string
-	for scanner := bufio.NewScanner(bytes.NewReader(text)); scanner.Scan(); {
-		all = append(all, scanner.Text())
-	}
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	return text.String()
 }
