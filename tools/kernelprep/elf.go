@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
 )
 
 // noteEntry is XEN_ELFNOTE_PHYS32_ENTRY of include/xen/interface/elfnote.h: the
@@ -15,20 +17,14 @@ const noteEntry = 18
 // maxNotes bounds the notes of a kernel, in bytes.
 const maxNotes = 1 << 20
 
-var machines = map[string]elf.Machine{"x86_64": elf.EM_X86_64}
-
 // checkKernel refuses what Cloud Hypervisor and QEMU could not boot directly.
 func checkKernel(r io.ReaderAt, arch string) error {
-	want, ok := machines[arch]
-	if !ok {
-		return fmt.Errorf("no ELF kernels are known for arch %q", arch)
+	if err := elfcheck.CheckStatic(r, arch); err != nil {
+		return err
 	}
 	file, err := elf.NewFile(r)
 	if err != nil {
 		return fmt.Errorf("read ELF: %w", err)
-	}
-	if file.Machine != want {
-		return fmt.Errorf("kernel is for %v, want %v", file.Machine, want)
 	}
 	if file.Type != elf.ET_EXEC {
 		return fmt.Errorf("kernel is of type %v, want %v", file.Type, elf.ET_EXEC)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -23,7 +24,7 @@ import (
 const maxKernel = 256 << 20
 
 func main() {
-	if err := run(os.Args[1:], os.Stderr); err != nil {
+	if err := run(os.Args[1:], os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(os.Stderr, "kernelprep: %v\n", err)
 		os.Exit(1)
 	}
@@ -40,6 +41,9 @@ func run(args []string, stderr io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
 	for _, name := range []string{"deb", "sha256", "arch", "vmlinux", "modules"} {
 		if flags.Lookup(name).Value.String() == "" {
 			return fmt.Errorf("missing flag --%s", name)
@@ -52,20 +56,24 @@ func run(args []string, stderr io.Writer) error {
 }
 
 func prepare(pkg, sha256, arch, vmlinux, modules string) (err error) {
-	modulesFile, err := renameio.NewPendingFile(modules, renameio.WithPermissions(0o644))
+	modulesFile, err := renameio.NewPendingFile(modules, renameio.WithStaticPermissions(0o644), renameio.WithTempDir(filepath.Dir(modules)))
 	if err != nil {
 		return fmt.Errorf("create modules file: %w", err)
 	}
 	defer func() { err = errors.Join(err, modulesFile.Cleanup()) }()
 
 	var kernel bzImage
-	index := newModuleIndex(modulesFile)
+	index := newModuleIndex(modulesFile, arch)
 	err = deb.Read(pkg, sha256, func(header *tar.Header, body io.Reader) error {
 		name := path.Clean(header.Name)
+		isKernel := strings.HasPrefix(name, "boot/vmlinuz-")
 		switch {
 		case header.Typeflag != tar.TypeReg:
+			if isKernel || strings.HasPrefix(name, "lib/modules/") && isModule(name) {
+				return fmt.Errorf("%s is no regular file", name)
+			}
 			return nil
-		case strings.HasPrefix(name, "boot/vmlinuz-"):
+		case isKernel:
 			if kernel.data != nil {
 				return fmt.Errorf("package has a second kernel, %s", name)
 			}
@@ -100,10 +108,13 @@ func prepare(pkg, sha256, arch, vmlinux, modules string) (err error) {
 	if err := checkKernel(bytes.NewReader(image), arch); err != nil {
 		return fmt.Errorf("check kernel %s: %w", kernel.release, err)
 	}
-	if err := renameio.WriteFile(vmlinux, image, 0o644); err != nil {
+	if err := renameio.WriteFile(vmlinux, image, 0o644, renameio.WithStaticPermissions(0o644), renameio.WithTempDir(filepath.Dir(vmlinux))); err != nil {
 		return fmt.Errorf("write kernel: %w", err)
 	}
-	return modulesFile.CloseAtomicallyReplace()
+	if err := modulesFile.CloseAtomicallyReplace(); err != nil {
+		return errors.Join(fmt.Errorf("write modules: %w", err), os.Remove(vmlinux))
+	}
+	return nil
 }
 
 // readAll reads exactly size bytes.

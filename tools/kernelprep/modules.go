@@ -10,20 +10,26 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
 )
+
+// maxModinfo bounds the description of a module, in bytes.
+const maxModinfo = 1 << 20
 
 // moduleIndex copies a package's modules to a tar file and works out what
 // depends on what. Debian leaves that to depmod on the installed machine.
 type moduleIndex struct {
 	tar     *tar.Writer
+	arch    string
 	release string
 	paths   map[string]string   // module name -> path below lib/modules/RELEASE
 	needs   map[string][]string // module name -> names it depends on directly
 	builtin []byte
 }
 
-func newModuleIndex(w io.Writer) *moduleIndex {
-	return &moduleIndex{tar: tar.NewWriter(w), paths: map[string]string{}, needs: map[string][]string{}}
+func newModuleIndex(w io.Writer, arch string) *moduleIndex {
+	return &moduleIndex{tar: tar.NewWriter(w), arch: arch, paths: map[string]string{}, needs: map[string][]string{}}
 }
 
 // add takes one file below lib/modules.
@@ -33,18 +39,17 @@ func (m *moduleIndex) add(name string, size int64, body io.Reader) error {
 		return fmt.Errorf("package has modules of %s and of %s", m.release, release)
 	}
 	m.release = release
-	isModule := strings.HasSuffix(file, ".ko")
-	if !isModule && file != "modules.builtin" {
-		if strings.Contains(path.Base(file), ".ko") {
-			return fmt.Errorf("module %s is compressed in a way that is not known", name)
-		}
+	if !isModule(file) && file != "modules.builtin" {
 		return nil
+	}
+	if isModule(file) && path.Ext(file) != ".ko" {
+		return fmt.Errorf("module %s is compressed, which is not supported", name)
 	}
 	data, err := readAll(body, size)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	if !isModule {
+	if !isModule(file) {
 		m.builtin = data
 		return nil
 	}
@@ -53,6 +58,9 @@ func (m *moduleIndex) add(name string, size int64, body io.Reader) error {
 		return fmt.Errorf("module %s stands twice: %s and %s", module, other, file)
 	}
 	m.paths[module] = file
+	if err := elfcheck.CheckModule(bytes.NewReader(data), m.arch); err != nil {
+		return fmt.Errorf("check module %s: %w", name, err)
+	}
 	if m.needs[module], err = moduleNeeds(data); err != nil {
 		return fmt.Errorf("read module %s: %w", name, err)
 	}
@@ -62,6 +70,9 @@ func (m *moduleIndex) add(name string, size int64, body io.Reader) error {
 // finish checks the modules' release against the kernel's and writes
 // modules.dep and modules.builtin.
 func (m *moduleIndex) finish(kernelRelease string) error {
+	if m.release == "" {
+		return fmt.Errorf("package has nothing below lib/modules")
+	}
 	if m.release != kernelRelease {
 		return fmt.Errorf("modules are of release %q, the kernel is of %q", m.release, kernelRelease)
 	}
@@ -122,6 +133,11 @@ func (m *moduleIndex) write(file string, data []byte) error {
 	return nil
 }
 
+// isModule tells modules by name, also those with the suffix of a compression.
+func isModule(file string) bool {
+	return path.Ext(file) == ".ko" || path.Ext(strings.TrimSuffix(file, path.Ext(file))) == ".ko"
+}
+
 // moduleName is how the kernel calls the module in a file: with underscores.
 func moduleName(file string) string {
 	return strings.ReplaceAll(strings.TrimSuffix(path.Base(file), ".ko"), "-", "_")
@@ -137,6 +153,12 @@ func moduleNeeds(data []byte) ([]string, error) {
 	section := file.Section(".modinfo")
 	if section == nil {
 		return nil, fmt.Errorf("no .modinfo section")
+	}
+	if section.Flags&elf.SHF_COMPRESSED != 0 {
+		return nil, fmt.Errorf(".modinfo section is compressed")
+	}
+	if section.Size > maxModinfo {
+		return nil, fmt.Errorf(".modinfo section has %d bytes, want at most %d", section.Size, maxModinfo)
 	}
 	info, err := section.Data()
 	if err != nil {

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+
+	"github.com/kindling-vm/kindling/tools/internal/elfcheck/elftest"
+)
+
+const release = "6.1.0-50-cloud-amd64"
+
+// note is one ELF note, with its padding.
+func note(owner string, kind uint32, desc []byte) []byte {
+	var data []byte
+	data = binary.LittleEndian.AppendUint32(data, uint32(len(owner)+1))
+	data = binary.LittleEndian.AppendUint32(data, uint32(len(desc)))
+	data = binary.LittleEndian.AppendUint32(data, kind)
+	data = append(data, owner...)
+	data = append(data, make([]byte, 4-len(owner)%4)...)
+	data = append(data, desc...)
+	return append(data, make([]byte, -len(desc)&3)...)
+}
+
+// pvh is the note that a kernel must have.
+var pvh = note("Xen", 18, []byte{0x00, 0x00, 0x00, 0x01})
+
+// vmlinux is a kernel with notes.
+func vmlinux(notes ...[]byte) []byte {
+	return elftest.Image(elf.EM_X86_64, elf.ET_EXEC, elf.PT_NOTE, bytes.Join(notes, nil))
+}
+
+func lz4Of(t testing.TB, data []byte) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := lz4.NewWriter(&buf)
+	if err := w.Apply(lz4.LegacyOption(true)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func zstdOf(t testing.TB, data []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	return w.EncodeAll(data, nil)
+}
+
+// sized is a payload as the kernel's build leaves it: with the unpacked size.
+func sized(payload []byte, size int) []byte {
+	return binary.LittleEndian.AppendUint32(bytes.Clone(payload), uint32(size))
+}
+
+const (
+	fixtureSectors = 2
+	fixtureVersion = 0x300
+	fixturePayload = 16 // behind the set-up code
+)
+
+// bzImageOf is a boot loader stub with a payload and a little behind it.
+func bzImageOf(payload []byte) []byte {
+	const start = (fixtureSectors+1)*sector + fixturePayload
+	image := make([]byte, start+len(payload)+8)
+	image[offsetSetupSects] = fixtureSectors
+	copy(image[offsetMagic:], "HdrS")
+	binary.LittleEndian.PutUint16(image[offsetVersion:], 0x020f)
+	binary.LittleEndian.PutUint16(image[offsetKernelVersion:], fixtureVersion-sector)
+	copy(image[fixtureVersion:], release+" (debian-kernel@lists.debian.org) #1 SMP\x00")
+	binary.LittleEndian.PutUint32(image[offsetPayload:], fixturePayload)
+	binary.LittleEndian.PutUint32(image[offsetPayloadLength:], uint32(len(payload)))
+	copy(image[start:], payload)
+	return image
+}
+
+// goodKernel is a bzImage with all that a kernel needs.
+func goodKernel(t testing.TB) []byte {
+	t.Helper()
+	return bzImageOf(sized(lz4Of(t, vmlinux(pvh)), len(vmlinux(pvh))))
+}
+
+// module is a kernel module with a .modinfo section: an ELF header, the
+// section's data, the names of the sections, and three section headers.
+func module(info string) []byte {
+	const names = "\x00.modinfo\x00.shstrtab\x00"
+	infoAt, namesAt := uint64(64), uint64(64+len(info))
+	header := elf.Header64{
+		Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:  uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
+		Shoff: namesAt + uint64(len(names)), Ehsize: 64, Phentsize: 56, Shentsize: 64, Shnum: 3, Shstrndx: 2,
+	}
+	sections := [3]elf.Section64{
+		{},
+		{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: infoAt, Size: uint64(len(info))},
+		{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: namesAt, Size: uint64(len(names))},
+	}
+	var buf bytes.Buffer
+	for _, part := range []any{header, []byte(info), []byte(names), sections} {
+		if err := binary.Write(&buf, binary.LittleEndian, part); err != nil {
+			panic(err) // a bytes.Buffer takes everything of fixed size
+		}
+	}
+	return buf.Bytes()
+}
+
+// entry is one entry of a package.
+type entry struct {
+	tar.Header
+	body []byte
+}
+
+func file(name string, body []byte) entry {
+	return entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: 0o600, Size: int64(len(body))}, body: body}
+}
+
+// ko is a module that needs others, by their names joined with commas.
+func ko(name, needs string) entry {
+	return file("lib/modules/"+release+"/"+name, module("license=GPL\x00depends="+needs+"\x00name=x\x00"))
+}
+
+func tarOf(t testing.TB, entries ...entry) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, e := range entries {
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(e.body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// untar gives the files of a tar in their order as "name: body".
+func untar(t *testing.T, data []byte) []string {
+	t.Helper()
+	var files []string
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		header, err := r.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, header.Name+": "+string(body))
+	}
+}
+
+// save writes a Debian package and gives its path and digest.
+func save(t *testing.T, entries ...entry) (name, digest string) {
+	t.Helper()
+	pkg := []byte("!<arch>\n")
+	for _, member := range []entry{file("debian-binary", []byte("2.0\n")), file("data.tar", tarOf(t, entries...))} {
+		pkg = fmt.Appendf(pkg, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", filepath.Base(member.Name), 0, 0, 0, 0o100644, len(member.body))
+		pkg = append(pkg, member.body...)
+		pkg = append(pkg, make([]byte, len(member.body)%2)...)
+	}
+	name = filepath.Join(t.TempDir(), "linux-image.deb")
+	if err := os.WriteFile(name, pkg, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name, fmt.Sprintf("%x", sha256.Sum256(pkg))
+}
