@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,15 +37,17 @@ var oops = regexp.MustCompile(`Kernel panic[^\r\n]*|BUG: [^\r\n]*|Oops: [^\r\n]*
 
 // machine is a booted machine whose application has ended.
 type machine struct {
-	exit   contract.ExitInfo
-	output string // of the application
-	serial string // everything
+	exit        contract.ExitInfo
+	output      string        // of the application
+	serial      string        // everything
+	firstOutput time.Duration // from the hypervisor's start to output's first byte
 }
 
 // options are what differs between the machines of the tests.
 type options struct {
 	config  *contract.Config
 	cmdline string
+	initrd  string                                  // path, of the artifact set if empty
 	running func(ctx context.Context, vsock string) // called while the machine runs
 }
 
@@ -61,11 +64,13 @@ var accelerator = sync.OnceValues(func() (qemu.Accel, error) {
 	if err != nil {
 		return "", err
 	}
-	return qemu.Probe(context.Background(), set.Kernel, os.Getenv("TEST_TMPDIR"))
+	accel, err := qemu.Probe(context.Background(), set.Kernel, os.Getenv("TEST_TMPDIR"))
+	log.Printf("accelerator: %s", accel)
+	return accel, err
 })
 
 // boot runs a machine on the base layer to its end.
-func boot(t *testing.T, o options) machine {
+func boot(t testing.TB, o options) machine {
 	t.Helper()
 	set, err := artifacts()
 	if err != nil {
@@ -75,7 +80,6 @@ func boot(t *testing.T, o options) machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("accelerator: %s", accel)
 	// A Unix socket's address is too short for t.TempDir.
 	dir, err := os.MkdirTemp("/tmp", "boot")
 	if err != nil {
@@ -92,16 +96,20 @@ func boot(t *testing.T, o options) machine {
 		o.cmdline = "console=ttyS0 quiet panic=-1"
 	}
 	serialLog := filepath.Join(dir, "serial.log")
-	log, err := vm.OpenSerialLog(serialLog, 0)
+	capped, err := vm.OpenSerialLog(serialLog, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var output bytes.Buffer
-	app := vm.NewAppOutput(&output)
+	if o.initrd == "" {
+		o.initrd = set.Initrd
+	}
+	disks := writeDisks(t, dir, set, o.config)
+	output := &timedBuffer{start: time.Now()}
+	app := vm.NewAppOutput(output)
 	running, err := qemu.Start(ctx, vm.Spec{
-		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: o.cmdline,
-		MemoryMiB: 256, CPUs: 1, CID: 3, Disks: writeDisks(t, dir, set, o.config),
-		Serial: io.MultiWriter(log, app),
+		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: o.initrd, Cmdline: o.cmdline,
+		MemoryMiB: 256, CPUs: 1, CID: 3, Disks: disks,
+		Serial: io.MultiWriter(capped, app),
 	}, accel)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +117,7 @@ func boot(t *testing.T, o options) machine {
 	if o.running != nil {
 		o.running(ctx, qemu.Vsock(dir))
 	}
-	err = errors.Join(running.Wait(ctx), app.Flush(), log.Close())
+	err = errors.Join(running.Wait(ctx), app.Flush(), capped.Close())
 	serial, readErr := os.ReadFile(serialLog)
 	if readErr != nil {
 		t.Fatal(readErr)
@@ -124,10 +132,24 @@ func boot(t *testing.T, o options) machine {
 	if err != nil {
 		t.Fatalf("%v\nserial output:\n%s", err, serial)
 	}
-	return machine{exit: exit, output: output.String(), serial: string(serial)}
+	return machine{exit: exit, output: output.String(), serial: string(serial), firstOutput: output.first}
 }
 
-func writeDisks(t *testing.T, dir string, set *system.Set, config *contract.Config) []vm.Disk {
+// timedBuffer notes when its first byte came.
+type timedBuffer struct {
+	bytes.Buffer
+	start time.Time
+	first time.Duration
+}
+
+func (b *timedBuffer) Write(p []byte) (int, error) {
+	if b.first == 0 {
+		b.first = time.Since(b.start)
+	}
+	return b.Buffer.Write(p)
+}
+
+func writeDisks(t testing.TB, dir string, set *system.Set, config *contract.Config) []vm.Disk {
 	t.Helper()
 	root, overlay, configPath := filepath.Join(dir, "root.ext4"), filepath.Join(dir, "overlay.raw"), filepath.Join(dir, "config.ext4")
 	layer, err := tarball.LayerFromFile(set.Base)

@@ -111,12 +111,12 @@ func TestMountPointsStayInRoot(t *testing.T) {
 
 func TestInsideDir(t *testing.T) {
 	for _, c := range []struct{ workspace, workdir, want string }{
-		{"/work/main", "/work/main/system", "/work/main/system"},
+		{"/ws/main", "/ws/main/system", "/ws/main/system"},
 		{"/usr/src/ws", "/usr/src/ws/a b", "/usr/src/ws/a b"},
-		{"/work/main", "/home/u", "/home/u"},
-		{"/work/main", "/etc", "/"},
-		{"/work/main", "/usr/src", "/"},
-		{"/work/main", "/", "/"},
+		{"/ws/main", "/home/u", "/home/u"},
+		{"/ws/main", "/etc", "/"},
+		{"/ws/main", "/usr/src", "/"},
+		{"/ws/main", "/", "/"},
 	} {
 		l := &launcher{workspace: c.workspace, workdir: c.workdir}
 		if got := l.insideDir(); got != c.want {

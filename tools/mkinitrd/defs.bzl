@@ -19,7 +19,8 @@ def _initrd_impl(ctx):
     args.use_param_file("@%s", use_always = True)
     args.set_param_file_format("multiline")
     args.add("--arch", kernel.arch)
-    args.add_all([ctx.file.layer], before_each = "--layer")
+    layers = [ctx.file.layer] if ctx.file.layer else []
+    args.add_all(layers, before_each = "--layer")
     for path, binary in ctx.attr.binaries.items():
         _add_file(args, "--binary", path, binary)
     for path, file in ctx.attr.files.items():
@@ -32,7 +33,7 @@ def _initrd_impl(ctx):
         executable = ctx.executable._mkinitrd,
         arguments = [args],
         inputs = depset(
-            [ctx.file.layer, kernel.modules],
+            layers + [kernel.modules],
             transitive = [target[DefaultInfo].files for target in ctx.attr.binaries.values() + ctx.attr.files.values()],
         ),
         outputs = [archive, listing],
@@ -59,7 +60,7 @@ initrd = rule(
         "binaries": attr.string_keyed_label_dict(doc = "Static programs by their path in the initrd, mode 0555."),
         "files": attr.string_keyed_label_dict(doc = "Files by their path in the initrd, mode 0444.", allow_files = True),
         "kernel": attr.label(mandatory = True, providers = [KernelInfo]),
-        "layer": attr.label(mandatory = True, allow_single_file = True),
+        "layer": attr.label(allow_single_file = True, doc = "OCI layer tarball below everything else."),
         "modules": attr.string_list(doc = "Kernel modules that init loads, in this order, each behind what it depends on."),
         "_mkinitrd": attr.label(default = "//tools/mkinitrd", executable = True, cfg = "exec"),
     },
