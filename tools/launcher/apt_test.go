@@ -31,7 +31,7 @@ func TestParseIndexTargets(t *testing.T) {
 }
 
 func TestDebianMirror(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	if _, err := b.debianMirror(t.Context()); err == nil || !strings.Contains(err.Error(), "DEBIAN_MIRROR=URL names one instead") {
 		t.Errorf("without apt: got %v", err)
 	}
@@ -89,7 +89,7 @@ func TestEnsureTools(t *testing.T) {
 			wantErr: "missing bubblewrap, mmdebstrap, uidmap; run: sudo apt-get install -y --no-install-recommends bubblewrap mmdebstrap uidmap"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			b.uid = c.uid
 			b.fake("apt-get", c.apt)
 			for _, name := range c.there {
@@ -111,7 +111,7 @@ func TestEnsureTools(t *testing.T) {
 
 // Images come without apt's lists.
 func TestRootUpdatesEmptyLists(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	b.fake("apt-get", `case "$*" in
 *update) echo >"$BENCH/updated" ;;

@@ -9,7 +9,7 @@ import (
 )
 
 // layOut makes a host and a root; names with a target are links.
-func (b *bench) layOut() {
+func (b *fixture) layOut() {
 	b.t.Helper()
 	for _, name := range []string{"bin", "data/home/u", "dev", "etc", "lost+found", "opt", "proc", "sys", "usr/share/go/src", "usr/lib/go", "usr/home/u", "var/tmp"} {
 		b.mkdir("host/" + name)
@@ -30,7 +30,7 @@ func (b *bench) layOut() {
 }
 
 func TestBubblewrap(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.layOut()
 	b.workspace = "/usr/src/my ws"
 	b.mkdir("host/usr/src/my ws")
@@ -72,7 +72,7 @@ func TestBubblewrap(t *testing.T) {
 }
 
 func TestHostFoldersHideNothing(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.layOut()
 	b.mkdir("host/usr/bin")
 	plain, err := b.hostFolders()
@@ -93,7 +93,7 @@ func TestHostFoldersHideNothing(t *testing.T) {
 
 // A link in the root must not make mount points elsewhere.
 func TestMountPointsStayInRoot(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.layOut()
 	b.mkdir("host/usr/local/u")
 	b.mkdir("elsewhere")

@@ -15,7 +15,7 @@ import (
 var oddWords = []string{"plain", "", " ", "a b", "it's", `"$HOME"`, "`id`", `\`, `\'`, "line\nbreak", "end\n", "*", "~", "$(exit 3)", "ünï", "-n"}
 
 func TestShellQuoteSurvivesShell(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.fake("show", `printf '%s' "$VALUE" >"$BENCH/value"; for word; do printf '<%s>' "$word"; done`)
 	start := command{env: []variable{{"VALUE", "it's\n$x"}}, args: append([]string{b.path("bin/show")}, oddWords...)}
 	out, err := exec.Command("sh", "-c", start.shell()+` "$@"`, "sh", "more words").CombinedOutput()
@@ -112,7 +112,7 @@ func TestWorlds(t *testing.T) {
 		{name: "unknown world", world: "ajar", wantErr: `KINDLING_BAZEL is "ajar", want open or closed`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			b.closedWorld()
 			for name, version := range map[string]string{"bazelisk": c.bazelisk, "bazel": c.bazel} {
 				if version != "" {
@@ -148,7 +148,7 @@ func TestWorlds(t *testing.T) {
 }
 
 func TestClosedCommand(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	start, err := b.closed(t.Context(), errors.New("because"))
 	if err != nil {
@@ -183,7 +183,7 @@ func TestClosedCommand(t *testing.T) {
 }
 
 func TestClosedWarnsOfOtherBazel(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	b.write("rootfs/usr/share/bazel/build-label.txt", "8.0.0\n")
 	if _, err := b.closed(t.Context(), errors.New("because")); err != nil {
@@ -193,7 +193,7 @@ func TestClosedWarnsOfOtherBazel(t *testing.T) {
 }
 
 func TestCommandStopsWithContext(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	b.fake("bazel", untilAsked)
 	wait := b.started()

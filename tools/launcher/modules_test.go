@@ -9,12 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func (b *bench) ensureMods() (string, error) {
+func (b *fixture) ensureMods() (string, error) {
 	return b.ensureModules(b.t.Context(), b.path("cache/kindling/closed"), "go1.2.3", "/usr/go")
 }
 
 func TestEnsureModules(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	t.Setenv("GOFLAGS", "-mod=vendor")
 	t.Setenv("GOWORK", "/elsewhere/go.work")
@@ -91,7 +91,7 @@ func TestEnsureModulesFails(t *testing.T) {
 			"vendor gazelle's modules: go mod vendor: exit status 1: no go.sum entry"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			b.closedWorld()
 			b.fake("go", c.script)
 			if _, err := b.ensureMods(); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -105,7 +105,7 @@ func TestEnsureModulesFails(t *testing.T) {
 }
 
 func TestGoSDK(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	if version, sdk, err := b.goSDK(t.Context()); version != "go1.2.3" || sdk != "/usr/go" || err != nil {
 		t.Errorf("got %q, %q, %v", version, sdk, err)
@@ -163,7 +163,7 @@ func TestDigestIsStable(t *testing.T) {
 }
 
 func TestKeepFile(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	name, err := keepFile(b.dir, "it", []byte("text"))
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 )
 
 func TestVerdictIsKept(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.fake("bazel", fakeBazel)
 	b.write("version-bazel", "bazel 7.7.1\n")
 	b.write("graph", "ERROR: Error accessing registry https://bcr.example/\n")
@@ -82,7 +82,7 @@ func TestVerdictIsKept(t *testing.T) {
 }
 
 func TestProbeEndsHangingBazel(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.fake("bazel", untilAsked)
 	wait := b.started()
 	go wait()
@@ -93,7 +93,7 @@ func TestProbeEndsHangingBazel(t *testing.T) {
 
 // A user may have some checkout's tools/bazel on PATH as bazel.
 func TestProbeOfTheLauncherItself(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.fake("bazel", `[ "$KINDLING_BAZEL" = probe ] && [ "$BAZELISK_SKIP_WRAPPER" = true ] && exit 1; echo bazel 7.7.1`)
 	t.Setenv("KINDLING_BAZEL", "open")
 	if _, err := b.findOpen(t.Context(), true); err == nil {

@@ -17,12 +17,12 @@ import (
 
 var errReason = errors.New("because")
 
-func (b *bench) ensure(ctx context.Context) (string, error) {
+func (b *fixture) ensure(ctx context.Context) (string, error) {
 	return b.ensureRoot(ctx, b.path("cache/kindling/closed"), errReason)
 }
 
 // nothingLeft checks that no root is there, whole or half.
-func (b *bench) nothingLeft() {
+func (b *fixture) nothingLeft() {
 	b.t.Helper()
 	if got := b.folders("cache/kindling/closed", "root-"); len(got) > 0 {
 		b.t.Errorf("left %v", got)
@@ -30,7 +30,7 @@ func (b *bench) nothingLeft() {
 }
 
 func TestEnsureRoot(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	b.write("bin/tar", "#!/bin/sh\nreadlink /proc/self/fd/3 >>\"$BENCH/log/tar-fd3\"\nexec \"$BENCH/tools/tar\" \"$@\"\n")
 	if err := os.Chmod(b.path("bin/tar"), 0o755); err != nil {
@@ -74,7 +74,7 @@ func TestEnsureRootFails(t *testing.T) {
 			[]string{"tar: exit status 2", "    tar: No space left on device"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			b.closedWorld()
 			t.Setenv("DEBIAN_MIRROR", mirror)
 			b.fake("mmdebstrap", strings.ReplaceAll(c.mmdebstrap, "tar -c", "$BENCH/tools/tar -c"))
@@ -101,7 +101,7 @@ func TestEnsureRootFails(t *testing.T) {
 }
 
 func TestEnsureRootAfterKilledRun(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	name := "cache/kindling/closed/root-" + digest(append(packages, suite)...) + ".partial"
 	b.write(name+"/half", "")
@@ -118,7 +118,7 @@ func TestEnsureRootAfterKilledRun(t *testing.T) {
 }
 
 func TestEnsureRootOnceForMany(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	var all sync.WaitGroup
 	for range 8 {
@@ -135,7 +135,7 @@ func TestEnsureRootOnceForMany(t *testing.T) {
 }
 
 func TestEnsureRootStops(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.closedWorld()
 	b.fake("mmdebstrap", untilAsked)
 	wait := b.started()
@@ -159,7 +159,7 @@ func TestEnsureRootStops(t *testing.T) {
 }
 
 func TestLockIsWaitedFor(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	name := b.path("cache/kindling/closed/lock")
 	held, err := b.lock(t.Context(), name)
 	if err != nil {
@@ -187,7 +187,7 @@ func TestLockIsWaitedFor(t *testing.T) {
 
 // A launcher that is killed leaves children, which go on to write.
 func TestLockIsHeldByChildren(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	ready := b.started()
 	name := b.path("cache/kindling/closed/lock")
 	held, err := b.lock(t.Context(), name)
@@ -238,7 +238,7 @@ func TestProgress(t *testing.T) {
 }
 
 func TestTail(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.write("text", "one\ntwo\n"+strings.Repeat("x", 300)+"\n")
 	if diff := cmp.Diff("\n    two\n    "+strings.Repeat("x", 200), tail(b.path("text"), 2)); diff != "" {
 		t.Errorf("tail (-want +got):\n%s", diff)

@@ -11,7 +11,7 @@ import (
 )
 
 // script puts tools/bazel into a workspace, and gives its path.
-func (b *bench) script(workspace string) string {
+func (b *fixture) script(workspace string) string {
 	b.t.Helper()
 	text, err := os.ReadFile("../bazel")
 	if err != nil {
@@ -34,7 +34,7 @@ esac`
 const fakeTarget = `for word; do printf '<%s>' "$word"; done; echo "$GOFLAGS|$DEBIAN_MIRROR"; exit 7`
 
 // call runs tools/bazel and gives its output and exit code.
-func (b *bench) call(script, dir string, args ...string) (string, int) {
+func (b *fixture) call(script, dir string, args ...string) (string, int) {
 	b.t.Helper()
 	cmd := exec.CommandContext(b.t.Context(), "bash", append([]string{script}, args...)...)
 	cmd.Dir = dir
@@ -47,7 +47,7 @@ func (b *bench) call(script, dir string, args ...string) (string, int) {
 }
 
 func TestScriptGivesWayToBazelisk(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.fake("real", fakeTarget)
 	t.Setenv("BAZEL_REAL", b.path("bin/real"))
 	out, code := b.call(b.script("ws"), b.dir, "--help", "a b", "")
@@ -57,7 +57,7 @@ func TestScriptGivesWayToBazelisk(t *testing.T) {
 }
 
 func TestScriptWithoutGo(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	out, code := b.call(b.script("ws"), b.dir, "build")
 	if !strings.HasPrefix(out, "tools/bazel: no go on PATH; install Go") || code != 1 {
 		t.Errorf("got %q, %d", out, code)
@@ -65,7 +65,7 @@ func TestScriptWithoutGo(t *testing.T) {
 }
 
 func TestScriptWithOldGo(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.fake("go", strings.Replace(fakeGo, `\nlocal\n`, `\n\n`, 1))
 	out, code := b.call(b.script("ws"), b.dir, "build")
 	if out != "tools/bazel: go version go1.19 is too old; install Go 1.21 or later\n" || code != 1 {
@@ -78,7 +78,7 @@ func TestScriptPassesFailureOn(t *testing.T) {
 		"launcher": strings.Replace(fakeGo, `cat "$BENCH/printed"`, `echo "no luck" >&2; exit 2`, 1),
 		"go":       `echo "no luck" >&2; exit 2`,
 	} {
-		b := newBench(t)
+		b := newFixture(t)
 		b.fake("go", script)
 		out, code := b.call(b.script("ws"), b.dir, "build")
 		if out != "no luck\n" || code != 1 {
@@ -88,7 +88,7 @@ func TestScriptPassesFailureOn(t *testing.T) {
 }
 
 func TestScriptQuotes(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.fake("go", fakeGo)
 	b.fake("target", fakeTarget)
 	odd := "it's \"my\" $ws\n`x` \\"

@@ -11,22 +11,22 @@ import (
 	"testing"
 )
 
-// bench is a launcher in folders of its own, with programs that a test makes in
+// fixture is a launcher in folders of its own, with programs that a test makes in
 // place of the machine's: a fake writes what it was called with to log/NAME.
-type bench struct {
+type fixture struct {
 	*launcher
 	t   *testing.T
 	dir string
 	err *transcript
 }
 
-func newBench(t *testing.T) *bench {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, dir: dir, err: &transcript{}}
+	b := &fixture{t: t, dir: dir, err: &transcript{}}
 	b.launcher = &launcher{
 		workspace: b.path("ws"),
 		workdir:   b.path("ws"),
@@ -69,7 +69,7 @@ bazel_dep(
 }
 
 // closedWorld adds fakes of everything that the closed world needs.
-func (b *bench) closedWorld() {
+func (b *fixture) closedWorld() {
 	b.fake("apt-get", `printf 'Debian\tDebian\thttp://mirror.example/debian/\n'`)
 	b.fake("bwrap", "")
 	b.fake("mmdebstrap", `echo "I: made it" >&2; tar -c -C "$BENCH/rootfs" .`)
@@ -89,16 +89,16 @@ case "$1 $2" in
 esac`)
 }
 
-func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+func (b *fixture) path(name string) string { return filepath.Join(b.dir, name) }
 
-func (b *bench) mkdir(name string) {
+func (b *fixture) mkdir(name string) {
 	b.t.Helper()
 	if err := os.MkdirAll(b.path(name), 0o755); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *bench) write(name, text string) {
+func (b *fixture) write(name, text string) {
 	b.t.Helper()
 	b.mkdir(filepath.Dir(name))
 	if err := os.WriteFile(b.path(name), []byte(text), 0o644); err != nil {
@@ -107,7 +107,7 @@ func (b *bench) write(name, text string) {
 }
 
 // read is a file's text, empty where there is none.
-func (b *bench) read(name string) string {
+func (b *fixture) read(name string) string {
 	b.t.Helper()
 	data, err := os.ReadFile(b.path(name))
 	if err != nil && !os.IsNotExist(err) {
@@ -117,7 +117,7 @@ func (b *bench) read(name string) string {
 }
 
 // fake puts a program on PATH.
-func (b *bench) fake(name, script string) {
+func (b *fixture) fake(name, script string) {
 	b.t.Helper()
 	b.write("bin/"+name, "#!/bin/sh\necho \"$*\" >>\"$BENCH/log/"+name+"\"\n"+script+"\n")
 	if err := os.Chmod(b.path("bin/"+name), 0o755); err != nil {
@@ -133,7 +133,7 @@ while :; do read -r _ <&5; done`
 
 // started makes what untilAsked needs, and gives a function that waits until it
 // runs.
-func (b *bench) started() func() {
+func (b *fixture) started() func() {
 	b.t.Helper()
 	for _, name := range []string{"started", "never"} {
 		if err := syscall.Mkfifo(b.path(name), 0o600); err != nil {
@@ -144,13 +144,13 @@ func (b *bench) started() func() {
 }
 
 // calls are the arguments of each call of a fake.
-func (b *bench) calls(name string) []string {
+func (b *fixture) calls(name string) []string {
 	b.t.Helper()
 	return strings.FieldsFunc(b.read("log/"+name), func(r rune) bool { return r == '\n' })
 }
 
 // folders are the names in a folder that begin with a prefix.
-func (b *bench) folders(dir, prefix string) []string {
+func (b *fixture) folders(dir, prefix string) []string {
 	b.t.Helper()
 	entries, err := os.ReadDir(b.path(dir))
 	if err != nil {
