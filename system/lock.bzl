@@ -12,8 +12,9 @@ order of (name, arch), each with exactly these fields:
     package  the Debian package that it is
     path     below a Debian mirror, pool/....deb
 
-Everything else is an error: a field that nobody reads is a pin that nobody
-checks.
+Everything else is an error, so that a misspelt field is not a pin that nobody
+checks. sha256 is what is checked of the bytes; kind, version, package and size
+are for people and for programs that show the lock.
 """
 
 _FIELDS = {

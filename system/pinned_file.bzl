@@ -5,6 +5,7 @@ PinnedFileInfo = provider(
     fields = {
         "arch": "string: x86_64 or aarch64",
         "file": "File",
+        "refetch": "string: command that fetches the file again",
         "sha256": "string: 64 hexadecimal digits",
     },
 )
@@ -15,6 +16,7 @@ def _pinned_file_impl(ctx):
         PinnedFileInfo(
             arch = ctx.attr.arch,
             file = ctx.file.src,
+            refetch = "tools/bazel fetch --force --repo=@@" + ctx.label.repo_name,
             sha256 = ctx.attr.sha256,
         ),
     ]

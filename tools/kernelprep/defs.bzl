@@ -19,6 +19,7 @@ def _kernel_impl(ctx):
     args.add("--deb", package.file)
     args.add("--sha256", package.sha256)
     args.add("--arch", package.arch)
+    args.add("--refetch", package.refetch)
     args.add("--vmlinux", image)
     args.add("--modules", modules)
     ctx.actions.run(

@@ -36,6 +36,7 @@ func run(args []string, stderr io.Writer) error {
 	pkg := flags.String("deb", "", "Debian kernel package `FILE`")
 	sha256 := flags.String("sha256", "", "the package's digest in `HEX`")
 	arch := flags.String("arch", "", "architecture that the kernel must be for")
+	refetch := flags.String("refetch", "", "`COMMAND` that fetches the package again, for the message about a changed one")
 	vmlinux := flags.String("vmlinux", "", "write the ELF kernel to `FILE`")
 	modules := flags.String("modules", "", "write the modules to this tar `FILE`")
 	if err := flags.Parse(args); err != nil {
@@ -50,7 +51,7 @@ func run(args []string, stderr io.Writer) error {
 		}
 	}
 	if err := prepare(*pkg, *sha256, *arch, *vmlinux, *modules); err != nil {
-		return fmt.Errorf("prepare kernel from %s: %w", *pkg, err)
+		return fmt.Errorf("prepare kernel from %s: %w", *pkg, deb.Advise(err, *refetch))
 	}
 	return nil
 }

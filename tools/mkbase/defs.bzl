@@ -9,6 +9,7 @@ def _busybox_layer_impl(ctx):
     args.add("--deb", package.file)
     args.add("--sha256", package.sha256)
     args.add("--arch", package.arch)
+    args.add("--refetch", package.refetch)
     args.add("--out", layer)
     ctx.actions.run(
         executable = ctx.executable._mkbase,

@@ -43,6 +43,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	pkg := flags.String("deb", "", "Debian package busybox-static in `FILE`")
 	sha256 := flags.String("sha256", "", "the package's SHA-256 in `HEX`")
 	arch := flags.String("arch", "", "`ARCH` that busybox must be for, x86_64 or aarch64")
+	refetch := flags.String("refetch", "", "`COMMAND` that fetches the package again, for the message about a changed one")
 	out := flags.String("out", "", "write the layer, a gzip-compressed tar, to `FILE`")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -60,7 +61,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	busybox, err := readBusybox(*pkg, *sha256)
 	if err != nil {
-		return err
+		return deb.Advise(err, *refetch)
 	}
 	if err := elfcheck.CheckStatic(bytes.NewReader(busybox), *arch); err != nil {
 		return fmt.Errorf("check busybox of %s: %w", *pkg, err)

@@ -43,7 +43,7 @@ func run(args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(*out, data, 0o644); err != nil {
+	if err := renameio.WriteFile(*out, data, 0o644, renameio.WithTempDir(filepath.Dir(*out)), renameio.WithStaticPermissions(0o644)); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

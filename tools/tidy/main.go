@@ -75,7 +75,8 @@ func copyGenerated(workspace, pair string) error {
 	if err != nil {
 		return fmt.Errorf("read what %s is made from: %w", committed, err)
 	}
-	if err := renameio.WriteFile(filepath.Join(workspace, committed), data, 0o644); err != nil {
+	target := filepath.Join(workspace, committed)
+	if err := renameio.WriteFile(target, data, 0o644, renameio.WithTempDir(filepath.Dir(target))); err != nil {
 		return fmt.Errorf("write %s: %w", committed, err)
 	}
 	return nil

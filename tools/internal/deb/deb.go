@@ -23,7 +23,8 @@ import (
 // Read calls f with each entry of the package's data.tar, in its order. It
 // reads the file once, to its end, and checks that its SHA-256 is the one given
 // in hexadecimal. The check comes last, so results of f count only when Read
-// returns nil. A wrong digest is reported before all that may follow from it.
+// returns nil. A wrong digest is a *DigestError, reported before all that may
+// follow from it.
 func Read(path, sha256Hex string, f func(header *tar.Header, body io.Reader) error) (err error) {
 	want, err := hex.DecodeString(sha256Hex)
 	if err != nil || len(want) != sha256.Size {
@@ -45,12 +46,31 @@ func Read(path, sha256Hex string, f func(header *tar.Header, body io.Reader) err
 		return fmt.Errorf("read package %s: %w", path, err)
 	}
 	if got := digest.Sum(nil); string(got) != string(want) {
-		return fmt.Errorf("verify package %s: got SHA-256 %x, want %x: remove the file and fetch it again", path, got, want)
+		return &DigestError{Path: path, Got: hex.EncodeToString(got), Want: hex.EncodeToString(want)}
 	}
 	if readErr != nil {
 		return fmt.Errorf("read package %s: %w", path, readErr)
 	}
 	return nil
+}
+
+// DigestError tells of a package that does not have the bytes it should have.
+type DigestError struct {
+	Path      string
+	Got, Want string // SHA-256 in hexadecimal
+}
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("verify package %s: got SHA-256 %s, want %s", e.Path, e.Got, e.Want)
+}
+
+// Advise adds to a *DigestError the command that fetches the package again. Any
+// other error stays as it is.
+func Advise(err error, refetch string) error {
+	if _, ok := errors.AsType[*DigestError](err); !ok || refetch == "" {
+		return err
+	}
+	return fmt.Errorf("%w; it has changed since it was fetched, to fetch it again run: %s", err, refetch)
 }
 
 // readData calls f with the entries of data.tar of the package in r.

@@ -165,15 +165,15 @@ func TestReadVerifies(t *testing.T) {
 	path, digest := save(t, pack(version, member("data.tar", dataTar(t))))
 	ok := func(*tar.Header, io.Reader) error { return nil }
 	other := strings.Repeat("0", 64)
-	advice := fmt.Sprintf("verify package %s: got SHA-256 %s, want %s: remove the file and fetch it again", path, digest, other)
+	mismatch := fmt.Sprintf("verify package %s: got SHA-256 %s, want %s", path, digest, other)
 	stop := errors.New("stop")
 	tests := []struct {
 		name, path, digest string
 		f                  func(*tar.Header, io.Reader) error
 		want               string
 	}{
-		{"wrong digest", path, other, ok, advice},
-		{"wrong digest and error", path, other, func(*tar.Header, io.Reader) error { return stop }, advice},
+		{"wrong digest", path, other, ok, mismatch},
+		{"wrong digest and error", path, other, func(*tar.Header, io.Reader) error { return stop }, mismatch},
 		{"error of the caller", path, digest, func(*tar.Header, io.Reader) error { return stop }, "read package " + path + ": read data.tar: stop"},
 		{"no digest", path, "", ok, "read package " + path + `: "" is not a SHA-256 in hexadecimal`},
 		{"short digest", path, digest[2:], ok, "read package " + path + `: "` + digest[2:] + `" is not a SHA-256 in hexadecimal`},
@@ -187,6 +187,27 @@ func TestReadVerifies(t *testing.T) {
 	}
 	if err := Read(path+"x", digest, ok); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing file: got error %v", err)
+	}
+}
+
+func TestAdvise(t *testing.T) {
+	mismatch := fmt.Errorf("make layer: %w", &DigestError{Path: "p.deb", Got: "a", Want: "b"})
+	tests := []struct {
+		name, refetch string
+		err           error
+		want          string
+	}{
+		{"digest", "again p", mismatch, "make layer: verify package p.deb: got SHA-256 a, want b; it has changed since it was fetched, to fetch it again run: again p"},
+		{"no command", "", mismatch, "make layer: verify package p.deb: got SHA-256 a, want b"},
+		{"other error", "again p", fs.ErrNotExist, "file does not exist"},
+	}
+	for _, test := range tests {
+		if got := Advise(test.err, test.refetch); got.Error() != test.want || !errors.Is(got, test.err) {
+			t.Errorf("%s: got %v, want %s", test.name, got, test.want)
+		}
+	}
+	if got := Advise(nil, "again p"); got != nil {
+		t.Errorf("no error: got %v", got)
 	}
 }
 
