@@ -20,6 +20,7 @@ import (
 
 	"github.com/kindling-vm/kindling/guest/agent/server"
 	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
 // patience is how long a test waits for what must happen.
@@ -37,8 +38,6 @@ const (
 	failureEnv = "KINDLING_TEST_FAILURE"
 	// argumentsEnv names a file for QEMU's arguments.
 	argumentsEnv = "KINDLING_TEST_ARGUMENTS"
-	// aliveEnv names a file that all programs have locked while they live.
-	aliveEnv = "KINDLING_TEST_ALIVE"
 
 	stubborn = "never" // as stoppedEnv
 )
@@ -52,27 +51,7 @@ func TestMain(m *testing.M) {
 			return nil
 		},
 	}
-	program, ok := programs[filepath.Base(os.Args[0])]
-	if !ok {
-		os.Exit(m.Run())
-	}
-	err := stayAlive()
-	if err == nil {
-		err = program()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-func stayAlive() error {
-	fd, err := syscall.Open(os.Getenv(aliveEnv), syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // until this process ends
-	if err != nil {
-		return err
-	}
-	return syscall.Flock(fd, syscall.LOCK_SH)
+	qemutest.Main(m, programs)
 }
 
 func fakeQEMU() error {
@@ -80,7 +59,7 @@ func fakeQEMU() error {
 	if failure := os.Getenv(failureEnv); failure != "" {
 		return errors.New(failure)
 	}
-	vhost, err := net.Dial("unix", argument("-chardev", "path="))
+	vhost, err := net.Dial("unix", qemutest.Argument("-chardev", "path="))
 	if err != nil {
 		return err
 	}
@@ -99,16 +78,6 @@ func fakeQEMU() error {
 	}
 	fmt.Print(stopped)
 	return nil
-}
-
-// argument is the last value, that of key, in the argument behind name.
-func argument(name, key string) string {
-	for i, arg := range os.Args[:len(os.Args)-1] {
-		if _, value, found := strings.Cut(os.Args[i+1], key); arg == name && found {
-			return strings.ReplaceAll(value, ",,", ",")
-		}
-	}
-	return ""
 }
 
 // fakeVhost brings the connection to QEMU together with an agent that uses it to
@@ -167,8 +136,8 @@ func (l hybridListener) Accept() (net.Conn, error) {
 
 // host is a machine on which kindling runs.
 type host struct {
-	state string
-	alive *os.File
+	state    string
+	programs *qemutest.Programs
 }
 
 func newHost(t *testing.T) *host {
@@ -183,48 +152,23 @@ func newHost(t *testing.T) *host {
 			t.Error(err)
 		}
 	})
-	bin := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"qemu-system-x86_64", "vhost-device-vsock", "kindling"} {
-		if err := os.Symlink(self, filepath.Join(bin, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	alive, err := os.Create(filepath.Join(bin, "alive"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := alive.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "KINDLING_") {
 			t.Setenv(name, "")
 		}
 	}
 	t.Setenv("BUILD_WORKING_DIRECTORY", "")
-	t.Setenv("PATH", bin)
-	t.Setenv(aliveEnv, alive.Name())
+	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock", "kindling")
 	t.Setenv("KINDLING_STATE_DIR", state)
 	t.Setenv("KINDLING_ARTIFACTS", writeArtifacts(t))
 	t.Setenv("KINDLING_ACCEL", "tcg")
-	return &host{state: state, alive: alive}
+	return &host{state: state, programs: programs}
 }
 
 // requireReleased checks that no program lives and no machine has files.
 func (h *host) requireReleased(t *testing.T) {
 	t.Helper()
-	if err := syscall.Flock(int(h.alive.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		t.Errorf("a program still lives: %v", err)
-	}
-	if err := syscall.Flock(int(h.alive.Fd()), syscall.LOCK_UN); err != nil {
-		t.Error(err)
-	}
+	h.programs.RequireGone(t)
 	if diff := cmp.Diff([]string(nil), h.machineFiles(t)); diff != "" {
 		t.Errorf("machines' files (-want +got):\n%s", diff)
 	}

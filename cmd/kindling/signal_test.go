@@ -91,12 +91,7 @@ func TestKilled(t *testing.T) {
 		t.Errorf("got %+v, want it killed", got)
 	}
 	// The hypervisor has our signal, but may not have ended.
-	if err := syscall.Flock(int(h.alive.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(h.alive.Fd()), syscall.LOCK_UN); err != nil {
-		t.Fatal(err)
-	}
+	h.programs.AwaitGone(t)
 	if diff := cmp.Diff([]string{"vm/web", "lock/web"}, h.machineFiles(t)); diff != "" {
 		t.Errorf("files of a killed machine (-want +got):\n%s", diff)
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
 func TestProbe(t *testing.T) {
@@ -25,14 +27,14 @@ func TestProbe(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			requireGone := usePrograms(t, "qemu-system-x86_64")
+			programs := qemutest.Use(t, "qemu-system-x86_64")
 			t.Setenv(qemuEnv, test.qemu)
 			device, cache := newDevice(t), filepath.Join(t.TempDir(), "new", "cache")
 			got, err := probe(limited(t), device, "vmlinux", cache, test.timeout)
 			if err != nil || got != test.want {
 				t.Errorf("got %q, error %v, want %q", got, err, test.want)
 			}
-			requireGone()
+			programs.RequireGone(t)
 			// Without QEMU, only what is kept can give the answer.
 			t.Setenv("PATH", t.TempDir())
 			got, err = probe(limited(t), device, "vmlinux", cache, test.timeout)
@@ -57,7 +59,7 @@ func newDevice(t *testing.T) string {
 }
 
 func TestProbeWithoutKVM(t *testing.T) {
-	usePrograms(t) // QEMU is not needed
+	qemutest.Use(t) // QEMU is not needed
 	cache := t.TempDir()
 	got, err := probe(limited(t), filepath.Join(cache, "none"), "vmlinux", cache, patience)
 	if err != nil || got != TCG {
@@ -67,7 +69,7 @@ func TestProbeWithoutKVM(t *testing.T) {
 
 func TestProbeForgets(t *testing.T) {
 	for _, text := range []string{"", "kvm", "tcg", "kvm of another boot\n", "tc"} {
-		usePrograms(t, "qemu-system-x86_64")
+		qemutest.Use(t, "qemu-system-x86_64")
 		t.Setenv(qemuEnv, "speaks")
 		cache := t.TempDir()
 		if err := os.WriteFile(filepath.Join(cache, "accel"), []byte(text), 0o600); err != nil {
@@ -81,7 +83,7 @@ func TestProbeForgets(t *testing.T) {
 }
 
 func TestProbeFails(t *testing.T) {
-	requireGone := usePrograms(t, "qemu-system-x86_64")
+	programs := qemutest.Use(t, "qemu-system-x86_64")
 	t.Setenv(qemuEnv, "starts")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	want := errors.New("interrupted")
@@ -89,7 +91,7 @@ func TestProbeFails(t *testing.T) {
 	if _, err := probe(ctx, newDevice(t), "vmlinux", t.TempDir(), patience); !errors.Is(err, want) {
 		t.Errorf("cancelled: got error %v, want %v", err, want)
 	}
-	requireGone()
+	programs.RequireGone(t)
 
 	t.Setenv(qemuEnv, "speaks")
 	device := newDevice(t)

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
 // patience is how long a test waits for what must happen.
@@ -23,8 +25,6 @@ const patience = 60 * time.Second
 const (
 	qemuEnv  = "KINDLING_TEST_QEMU"
 	vhostEnv = "KINDLING_TEST_VHOST"
-	// aliveEnv names a file that they have locked while they live.
-	aliveEnv = "KINDLING_TEST_ALIVE"
 )
 
 func TestMain(m *testing.M) {
@@ -34,36 +34,11 @@ func TestMain(m *testing.M) {
 		"parent":             parent,
 		"child":              child,
 	}
-	program, ok := programs[filepath.Base(os.Args[0])]
-	if !ok {
-		os.Exit(m.Run())
-	}
-	// As QEMU and programs in Rust do.
-	signal.Ignore(syscall.SIGPIPE)
-	err := stayAlive()
-	if err == nil {
-		err = program()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-func stayAlive() error {
-	name := os.Getenv(aliveEnv)
-	if name == "" {
-		return nil
-	}
-	fd, err := syscall.Open(name, syscall.O_RDONLY, 0) // until this process ends
-	if err != nil {
-		return err
-	}
-	return syscall.Flock(fd, syscall.LOCK_SH)
+	qemutest.Main(m, programs)
 }
 
 func fakeQEMU() error {
+	signal.Ignore(syscall.SIGPIPE) // as QEMU does, and programs in Rust
 	switch os.Getenv(qemuEnv) {
 	case "fails":
 		return errors.New("-blockdev driver=raw: could not open disk")
@@ -77,7 +52,7 @@ func fakeQEMU() error {
 		fmt.Print("SeaBIOS\r\n")
 		return nil
 	case "connects":
-		conn, err := net.Dial("unix", argument("-chardev", "path="))
+		conn, err := net.Dial("unix", qemutest.Argument("-chardev", "path="))
 		if err != nil {
 			return err
 		}
@@ -93,17 +68,8 @@ func fakeQEMU() error {
 	return forever()
 }
 
-// argument is the last value, that of key, in the argument behind name.
-func argument(name, key string) string {
-	for i, arg := range os.Args[:len(os.Args)-1] {
-		if _, value, found := strings.Cut(os.Args[i+1], key); arg == name && found {
-			return strings.ReplaceAll(value, ",,", ",")
-		}
-	}
-	return ""
-}
-
 func fakeVhost() error {
+	signal.Ignore(syscall.SIGPIPE)
 	flags := flag.NewFlagSet("vhost-device-vsock", flag.ContinueOnError)
 	cid := flags.Uint("guest-cid", 0, "")
 	socket := flags.String("socket", "", "")
@@ -165,42 +131,6 @@ func child() error {
 		return err
 	}
 	return forever()
-}
-
-// usePrograms makes a PATH with nothing but some of this binary's programs.
-// What it returns checks that none of them lives.
-func usePrograms(t *testing.T, names ...string) (requireGone func()) {
-	t.Helper()
-	dir := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if err := os.Symlink(self, filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	alive, err := os.Create(filepath.Join(dir, "alive"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := alive.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Setenv("PATH", dir)
-	t.Setenv(aliveEnv, alive.Name())
-	return func() {
-		t.Helper()
-		if err := syscall.Flock(int(alive.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-			t.Errorf("a program still lives: %v", err)
-		}
-		if err := syscall.Flock(int(alive.Fd()), syscall.LOCK_UN); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 // requireError checks that an error has some texts, none of which is "".

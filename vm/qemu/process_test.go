@@ -12,18 +12,20 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
 // startFake starts the fake QEMU outside of a machine.
-func startFake(t *testing.T, mode string, stdout io.Writer) (p *process, requireGone func()) {
+func startFake(t *testing.T, mode string, stdout io.Writer) (p *process, programs *qemutest.Programs) {
 	t.Helper()
-	requireGone = usePrograms(t, "qemu-system-x86_64")
+	programs = qemutest.Use(t, "qemu-system-x86_64")
 	t.Setenv(qemuEnv, mode)
 	p, err := startProcess(exec.Command("qemu-system-x86_64"), stdout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, requireGone
+	return p, programs
 }
 
 func (p *process) await(t *testing.T) {
@@ -63,12 +65,12 @@ func TestProcessFails(t *testing.T) {
 }
 
 func TestProcessSaysNothing(t *testing.T) {
-	p, requireGone := startFake(t, "starts", io.Discard)
+	p, programs := startFake(t, "starts", io.Discard)
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	p.await(t)
-	requireGone()
+	programs.RequireGone(t)
 	if want := "qemu-system-x86_64: signal: killed"; p.err == nil || p.err.Error() != want {
 		t.Errorf("got error %v, want %s", p.err, want)
 	}
@@ -87,7 +89,7 @@ func TestProcessSaysMuch(t *testing.T) {
 }
 
 func TestProcessMissing(t *testing.T) {
-	usePrograms(t)
+	qemutest.Use(t)
 	_, err := startProcess(exec.Command("qemu-system-x86_64"), io.Discard)
 	requireError(t, err, "start qemu-system-x86_64: ", "not found")
 }
@@ -111,7 +113,7 @@ func TestProcessOutputFails(t *testing.T) {
 
 func TestProcessKill(t *testing.T) {
 	stdout := newHeard()
-	p, requireGone := startFake(t, "starts", stdout)
+	p, programs := startFake(t, "starts", stdout)
 	stdout.await(t)
 	var group sync.WaitGroup
 	for range 3 {
@@ -122,7 +124,7 @@ func TestProcessKill(t *testing.T) {
 		})
 	}
 	group.Wait()
-	requireGone()
+	programs.RequireGone(t)
 	if err := p.kill(); err != nil {
 		t.Errorf("kill once more: %v", err)
 	}
@@ -143,16 +145,16 @@ func (s stuck) Write(p []byte) (int, error) {
 func TestProcessKillWithStuckOutput(t *testing.T) {
 	stdout := stuck{make(chan struct{}), make(chan struct{})}
 	defer close(stdout.leave)
-	p, requireGone := startFake(t, "starts", stdout)
+	p, programs := startFake(t, "starts", stdout)
 	<-stdout.entered
 	if err := p.kill(); err != nil {
 		t.Error(err)
 	}
-	requireGone()
+	programs.RequireGone(t)
 }
 
 func TestProcessDiesWithParent(t *testing.T) {
-	usePrograms(t, "parent", "child")
+	qemutest.Use(t, "parent", "child")
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

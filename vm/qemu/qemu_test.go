@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
 func TestArguments(t *testing.T) {
@@ -118,7 +119,7 @@ func limited(t *testing.T) context.Context {
 }
 
 func TestMachineEnds(t *testing.T) {
-	requireGone := usePrograms(t, "qemu-system-x86_64", "vhost-device-vsock")
+	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 	t.Setenv(qemuEnv, "prints")
 	var serial bytes.Buffer
 	m, err := Start(limited(t), newSpec(t, &serial), TCG)
@@ -129,7 +130,7 @@ func TestMachineEnds(t *testing.T) {
 		if err := m.Wait(limited(t)); err != nil {
 			t.Error(err)
 		}
-		requireGone()
+		programs.RequireGone(t)
 		if want := strings.Repeat("0123456789abcde\n", 1<<16); serial.String() != want {
 			t.Errorf("got %d bytes of serial output, want %d", serial.Len(), len(want))
 		}
@@ -140,7 +141,7 @@ func TestMachineEnds(t *testing.T) {
 }
 
 func TestMachineIsKilled(t *testing.T) {
-	requireGone := usePrograms(t, "qemu-system-x86_64", "vhost-device-vsock")
+	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 	t.Setenv(qemuEnv, "starts")
 	serial := newHeard()
 	m, err := Start(limited(t), newSpec(t, serial), TCG)
@@ -159,14 +160,14 @@ func TestMachineIsKilled(t *testing.T) {
 		})
 	}
 	group.Wait()
-	requireGone()
+	programs.RequireGone(t)
 	if err := m.Wait(limited(t)); err != nil {
 		t.Errorf("wait for a killed machine: %v", err)
 	}
 }
 
 func TestMachineWaitIsCancelled(t *testing.T) {
-	requireGone := usePrograms(t, "qemu-system-x86_64", "vhost-device-vsock")
+	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 	t.Setenv(qemuEnv, "starts")
 	serial := newHeard()
 	m, err := Start(limited(t), newSpec(t, serial), TCG)
@@ -182,7 +183,7 @@ func TestMachineWaitIsCancelled(t *testing.T) {
 	if err := m.Wait(ctx); !errors.Is(err, want) {
 		t.Errorf("got error %v, want %v", err, want)
 	}
-	requireGone()
+	programs.RequireGone(t)
 }
 
 // Start cannot know yet, so Wait tells.
@@ -196,7 +197,7 @@ func TestMachineFails(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			requireGone := usePrograms(t, "qemu-system-x86_64", "vhost-device-vsock")
+			programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 			t.Setenv(qemuEnv, test.qemu)
 			t.Setenv(vhostEnv, test.vhost)
 			m, err := Start(limited(t), newSpec(t, io.Discard), TCG)
@@ -204,7 +205,7 @@ func TestMachineFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			requireError(t, m.Wait(limited(t)), test.want...)
-			requireGone()
+			programs.RequireGone(t)
 		})
 	}
 }
@@ -231,7 +232,7 @@ func TestStartFails(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			requireGone := usePrograms(t, test.programs...)
+			programs := qemutest.Use(t, test.programs...)
 			t.Setenv(vhostEnv, test.vhost)
 			spec := newSpec(t, io.Discard)
 			if test.change != nil {
@@ -244,7 +245,7 @@ func TestStartFails(t *testing.T) {
 				t.Error("got a machine, want none")
 			}
 			requireError(t, err, test.want...)
-			requireGone()
+			programs.RequireGone(t)
 		})
 	}
 }
