@@ -30,9 +30,9 @@ var rules = []rule{
 	{packages: "system", may: []string{"system"}, std: true},
 	{packages: "internal", may: []string{"internal"}},
 	{packages: "vm", may: []string{"vm", "guest/contract", "guest/guestpb", "internal"}},
-	{packages: "cmd", may: []string{"system", "vm", "guest/contract"}},
-	{packages: "tools", may: []string{"tools/internal", "internal", "system/bundle"}},
-	{packages: "test", may: []string{"system", "vm", "guest/contract"}},
+	{packages: "cmd", may: []string{"system", "vm", "guest/contract", "internal"}},
+	{packages: "tools", may: []string{"tools/internal", "tools/pin", "internal", "system/bundle", "system/lock"}},
+	{packages: "test", may: []string{"test/internal", "internal", "system", "vm", "guest/contract"}},
 }
 
 func TestImports(t *testing.T) {
