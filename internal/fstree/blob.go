@@ -22,15 +22,20 @@ import (
 //
 // The compression is told from the bytes, not from the media type, which is
 // wrong often enough: gzip with any number of members, zstd with any number of
-// frames, or none.
+// frames, or none. The media type must be one of a file system layer; that of
+// an encrypted one is not.
+//
+// Errors name the layer by its number, from 1 for the lowest, and its digest.
+// What bounds the time is Limits, and what the layer's reader waits for: a layer
+// of a registry ends with the context that it was made with.
 func (t *Tree) AddLayer(layer v1.Layer) error {
 	return t.apply(func() error {
 		digest, err := layer.Digest()
 		if err != nil {
-			return fmt.Errorf("read layer digest: %w", err)
+			return fmt.Errorf("apply layer %d: read digest: %w", t.layer, err)
 		}
 		if err := t.addLayer(layer, digest); err != nil {
-			return fmt.Errorf("apply layer %s: %w", digest, err)
+			return fmt.Errorf("apply layer %d, %s: %w", t.layer, digest, err)
 		}
 		return nil
 	})
@@ -93,7 +98,8 @@ func (t *Tree) addLayer(layer v1.Layer, digest v1.Hash) (err error) {
 }
 
 // AddBlob is AddLayer for a layer without a known digest, such as a file that
-// the build system has checked already.
+// the build system has checked already. Its errors, like those of AddTar, name
+// the path and leave it to the caller to name the layer.
 func (t *Tree) AddBlob(r io.Reader) error {
 	return t.apply(func() error {
 		return t.addBlob(&verifier{r: r, size: -1}, &verifier{size: -1})

@@ -35,13 +35,18 @@ const paxXattr = "SCHILY.xattr."
 //   - A whiteout (".wh.name", ".wh..wh..opq") removes what lower layers have,
 //     wherever in the layer it stands. One without an object is fine.
 //   - A directory over a directory brings its metadata; any other entry replaces
-//     what was there. In one layer, the last entry of a name wins, but a
-//     directory with entries of the same layer cannot become something else.
+//     what was there. In one layer, the last entry of a name wins, as it does
+//     for tar, but a directory with entries of the same layer cannot become
+//     something else.
+//   - A symbolic link keeps its text, wherever it points: it is resolved inside
+//     the tree, where ".." of the root is the root, as it is in the guest.
 //   - A hard link's target is a path from the root, of this layer so far or of
 //     one below; it is not followed if it is a symbolic link.
-//   - Device nodes and FIFOs become nodes. Sparse files, unknown types, and
-//     contents behind the end of the archive are errors; PAX global headers are
-//     ignored.
+//   - Device nodes and FIFOs become nodes, but for the character device 0:0:
+//     overlayfs takes it for a whiteout, so the file would not be there.
+//   - Sparse files, unknown types, and contents behind the end of the archive are
+//     errors. PAX global headers are ignored, and so are PAX records other than
+//     those of tar itself and of extended attributes ("SCHILY.xattr.").
 func (t *Tree) AddTar(r io.Reader) error {
 	return t.apply(func() error { return t.addTar(r) })
 }
@@ -237,6 +242,9 @@ func (t *Tree) inode(header *tar.Header) (*Inode, error) {
 		// 12 and 20 bits: MINORBITS in the kernel's include/linux/kdev_t.h.
 		if header.Devmajor < 0 || header.Devmajor >= 1<<12 || header.Devminor < 0 || header.Devminor >= 1<<20 {
 			return nil, fmt.Errorf("device number %d:%d is out of range", header.Devmajor, header.Devminor)
+		}
+		if inode.Type == CharDevice && header.Devmajor == 0 && header.Devminor == 0 {
+			return nil, errors.New("character device 0:0 is a whiteout of overlayfs")
 		}
 		inode.Major, inode.Minor = uint32(header.Devmajor), uint32(header.Devminor)
 	}

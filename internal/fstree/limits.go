@@ -12,11 +12,12 @@ var ErrLimit = errors.New("limit exceeded")
 // bounds only the compressed size of a layer, and 64 KiB of gzip can be 64 MiB
 // of zeros.
 type Limits struct {
-	// Entries is how many entries the layers and the builder may bring in all,
-	// counting directories that are made because they are missing.
+	// Entries is how many entries of any type the layers and the builder may
+	// bring in all, counting directories that are made because they are missing.
 	Entries int
 	// TotalBytes is how many bytes the uncompressed layers, headers included,
-	// and placed files may have in all. It bounds the temporary file.
+	// and placed files may have in all, and with it each of them. It bounds the
+	// temporary file.
 	TotalBytes int64
 	// FileBytes is the size of one file.
 	FileBytes int64

@@ -137,6 +137,9 @@ func (t *Tree) resolve(path string, create bool) (*Node, error) {
 			if len(name) > t.Limits.NameBytes {
 				return nil, t.Limits.exceeded("name bytes", int64(len(name)), int64(t.Limits.NameBytes))
 			}
+			if err := t.count(1); err != nil {
+				return nil, err
+			}
 			var err error
 			if n, err = t.link(n, name, impliedDir()); err != nil {
 				return nil, err

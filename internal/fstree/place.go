@@ -93,6 +93,9 @@ func (t *Tree) placeInode(path string, inode *Inode, content io.Reader, size int
 	if inode.Type == Symlink && (inode.Target == "" || len(inode.Target) > t.Limits.PathBytes || strings.IndexByte(inode.Target, 0) >= 0) {
 		return fmt.Errorf("link target %q is not a path", inode.Target)
 	}
+	if err := t.count(1); err != nil {
+		return err
+	}
 	dirname, name := split(path)
 	dir, err := t.directory(dirname, true)
 	if err != nil {

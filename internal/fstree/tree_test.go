@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,92 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
-
-func newTree(t testing.TB) *Tree {
-	t.Helper()
-	tree, err := New("") // the spool has no name: nothing to clean up
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tree.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return tree
-}
-
-// describe is one line a node: path, type, mode, owner if not root, and what it
-// holds. Names of one inode say so.
-func describe(t testing.TB, tree *Tree) []string {
-	t.Helper()
-	var lines []string
-	first := map[*Inode]string{}
-	for path, n := range tree.All() {
-		if got := n.Path(); got != path {
-			t.Errorf("Path() = %q, All has %q", got, path)
-		}
-		line := fmt.Sprintf("%s %s %#o", path, n.Type, n.Mode)
-		if n.UID != 0 || n.GID != 0 {
-			line += fmt.Sprintf(" %d:%d", n.UID, n.GID)
-		}
-		switch n.Type {
-		case Regular:
-			content, err := io.ReadAll(tree.Open(n))
-			if err != nil {
-				t.Fatalf("read %s: %v", path, err)
-			}
-			line += fmt.Sprintf(" %q", content)
-		case Symlink:
-			line += " -> " + n.Target
-		case CharDevice, BlockDevice:
-			line += fmt.Sprintf(" %d,%d", n.Major, n.Minor)
-		}
-		if n.Nlink > 1 {
-			if name, ok := first[n.Inode]; ok {
-				line += " = " + name
-			} else {
-				first[n.Inode] = path
-				line += fmt.Sprintf(" nlink %d", n.Nlink)
-			}
-		}
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-// checkConsistent checks what must hold of every tree, however it came about.
-func checkConsistent(t testing.TB, tree *Tree) {
-	t.Helper()
-	names := map[*Inode]int{}
-	var paths []string
-	for path, n := range tree.All() {
-		paths = append(paths, path)
-		names[n.Inode]++
-		if n.parent == nil || n.parent.Type != Directory || n.parent.children[n.name] != n {
-			t.Fatalf("%q is not in a directory", path)
-		}
-		if (n.Type == Directory) != (n.children != nil) {
-			t.Fatalf("%q: type %v, children %v", path, n.Type, n.children)
-		}
-		if len(path) != n.pathLen || len(path) > tree.Limits.PathBytes {
-			t.Fatalf("%q: path of %d bytes, %d counted", path, len(path), n.pathLen)
-		}
-		for part := range strings.SplitSeq(path, "/") {
-			if part == "" || part == "." || part == ".." || strings.HasPrefix(part, whiteoutPrefix) || strings.Contains(part, "\x00") {
-				t.Fatalf("%q has component %q", path, part)
-			}
-		}
-	}
-	if !slices.IsSorted(paths) {
-		t.Errorf("All is not sorted: %q", paths)
-	}
-	for inode, count := range names {
-		if inode.Nlink != count {
-			t.Errorf("inode %+v has %d names", inode, count)
-		}
-	}
-}
 
 func TestPlace(t *testing.T) {
 	tree := newTree(t)
