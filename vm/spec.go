@@ -11,8 +11,8 @@ type Spec struct {
 	// Dir is an existing folder of this machine alone, for its sockets. Its path
 	// has at most MaxDirLength bytes.
 	Dir     string
-	Arch    string // x86_64
-	Kernel  string // path of an uncompressed ELF kernel
+	Arch    string // x86_64 or aarch64
+	Kernel  string // path of an uncompressed kernel: ELF for x86_64, Image for aarch64
 	Initrd  string // path
 	Cmdline string // kernel command line
 

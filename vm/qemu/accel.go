@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -30,10 +31,17 @@ func (a Accel) option() string {
 	return string(a)
 }
 
-// Probe says whether KVM can really run the kernel here, by running it without
-// an initrd until it says something: /dev/kvm opens on machines where no guest
-// gets anywhere. The answer is kept in cacheDir until this machine reboots.
-func Probe(ctx context.Context, kernel, cacheDir string) (Accel, error) {
+// hostArch is this machine's architecture, as uname(1) says it.
+var hostArch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+
+// Probe says whether KVM can really run a kernel for an architecture here, by
+// running it without an initrd until it says something: /dev/kvm opens on
+// machines where no guest gets anywhere. The answer is kept in cacheDir until
+// this machine reboots.
+func Probe(ctx context.Context, arch, kernel, cacheDir string) (Accel, error) {
+	if arch != hostArch {
+		return TCG, nil
+	}
 	accel, err := probe(ctx, "/dev/kvm", kernel, cacheDir, probeTimeout)
 	if err != nil {
 		return "", fmt.Errorf("probe KVM: %w", err)
@@ -76,15 +84,15 @@ func probe(ctx context.Context, device, kernel, cacheDir string, timeout time.Du
 // try runs the kernel with KVM. Its answer is not certain where QEMU ended by
 // itself: that takes no time to find out again, and may have other reasons.
 func try(ctx context.Context, kernel string, timeout time.Duration) (accel Accel, certain bool, err error) {
-	program := programs["x86_64"]
-	qemu, err := find(program.name, program.pkg)
+	platform := platforms[hostArch]
+	qemu, err := find(platform.program, platform.pkg)
 	if err != nil {
 		return "", false, err
 	}
 	said := &firstWord{heard: make(chan struct{})}
 	p, err := startProcess(exec.Command(qemu,
-		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-accel", KVM.option(), "-cpu", "max", "-machine", "q35", "-m", "256M",
-		"-serial", "stdio", "-kernel", kernel, "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"), said)
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-accel", KVM.option(), "-cpu", platform.cpuFor(KVM), "-machine", platform.machine, "-m", "256M",
+		"-serial", "stdio", "-kernel", kernel, "-append", "console="+platform.console+" earlyprintk="+platform.console+" panic=-1"), said)
 	if err != nil {
 		return "", false, err
 	}

@@ -29,10 +29,18 @@ const (
 	vhostTimeout = 10 * time.Second
 )
 
-// programs are the executables for an architecture and the Debian packages that
-// have them.
-var programs = map[string]struct{ name, pkg string }{
-	"x86_64": {"qemu-system-x86_64", "qemu-system-x86"},
+// platform is how QEMU runs machines of an architecture.
+type platform struct {
+	program, pkg string // executable, and the Debian package that has it
+	machine      string
+	cpu          string // under emulation
+	console      string // serial port, as the kernel calls it
+}
+
+var platforms = map[string]platform{
+	// Real pointer authentication costs an emulated processor half of its time.
+	"aarch64": {program: "qemu-system-aarch64", pkg: "qemu-system-arm", machine: "virt", cpu: "max,pauth-impdef=on", console: "ttyAMA0"},
+	"x86_64":  {program: "qemu-system-x86_64", pkg: "qemu-system-x86", machine: "q35", cpu: "max", console: "ttyS0"},
 }
 
 // Machine is a running machine.
@@ -54,11 +62,11 @@ func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
-	program, ok := programs[spec.Arch]
+	platform, ok := platforms[spec.Arch]
 	if !ok {
 		return nil, fmt.Errorf("arch %q is not known", spec.Arch)
 	}
-	qemu, err := find(program.name, program.pkg)
+	qemu, err := find(platform.program, platform.pkg)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +89,7 @@ func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
 	if err := awaitSocket(ctx, socket, m.vhost); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
-	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, accel)...), spec.Serial)
+	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, platform, accel)...), spec.Serial)
 	if err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
@@ -130,13 +138,13 @@ func find(name, pkg string) (string, error) {
 
 // arguments is QEMU's command line. The disks come behind nothing else on the
 // bus, so their order is their names' order.
-func arguments(spec vm.Spec, accel Accel) []string {
+func arguments(spec vm.Spec, platform platform, accel Accel) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-accel", accel.option(),
-		"-cpu", "max",
+		"-cpu", platform.cpuFor(accel),
 		// vhost-user shares the guest's memory with another process.
-		"-machine", "q35,memory-backend=memory",
+		"-machine", platform.machine + ",memory-backend=memory",
 		"-object", fmt.Sprintf("memory-backend-memfd,id=memory,size=%dM,share=on", spec.MemoryMiB),
 		"-m", fmt.Sprintf("%dM", spec.MemoryMiB),
 		"-smp", strconv.Itoa(spec.CPUs),
@@ -157,6 +165,14 @@ func arguments(spec vm.Spec, accel Accel) []string {
 	return append(args,
 		"-chardev", "socket,id=vsock,path="+escape(filepath.Join(spec.Dir, vhostName)),
 		"-device", "vhost-user-vsock-pci,chardev=vsock")
+}
+
+// cpuFor is the model of the processor. KVM has only what the host has.
+func (p platform) cpuFor(accel Accel) string {
+	if accel == TCG {
+		return p.cpu
+	}
+	return "max"
 }
 
 // awaitSocket waits until a program has made its socket.

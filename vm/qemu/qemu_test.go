@@ -63,6 +63,10 @@ func TestArguments(t *testing.T) {
 		want   []string
 	}{
 		{"no disks", TCG, func(*vm.Spec) {}, concat(plain, vsock)},
+		{"aarch64", TCG, func(s *vm.Spec) { s.Arch = "aarch64" },
+			concat(replace(plain, "max", "max,pauth-impdef=on", "q35", "virt"), vsock)},
+		{"aarch64 with KVM", KVM, func(s *vm.Spec) { s.Arch = "aarch64" },
+			concat(replace(plain, "tcg,thread=multi", "kvm", "q35", "virt"), vsock)},
 		{"KVM", KVM, func(*vm.Spec) {}, concat(replace(plain, "tcg,thread=multi", "kvm"), vsock)},
 		{"size", TCG, func(s *vm.Spec) { s.MemoryMiB, s.CPUs = 2048, 4 },
 			concat(replace(plain, "512M", "2048M", "1", "4"), vsock)},
@@ -82,7 +86,7 @@ func TestArguments(t *testing.T) {
 			MemoryMiB: 512, CPUs: 1, CID: 3,
 		}
 		test.change(&spec)
-		if diff := cmp.Diff(test.want, arguments(spec, test.accel)); diff != "" {
+		if diff := cmp.Diff(test.want, arguments(spec, platforms[spec.Arch], test.accel)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}
