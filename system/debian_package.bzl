@@ -26,21 +26,7 @@ def _debian_package_impl(ctx):
     )
     if not result.success:
         fail(_HELP.format(path = ctx.attr.path, sha256 = ctx.attr.sha256, url = url))
-    ctx.file("BUILD.bazel", """\
-load("@kindling//system:pinned_file.bzl", "pinned_file")
-
-pinned_file(
-    name = "package",
-    src = {src},
-    arch = {arch},
-    sha256 = {sha256},
-    visibility = ["//visibility:public"],
-)
-""".format(
-        arch = repr(ctx.attr.arch),
-        sha256 = repr(ctx.attr.sha256),
-        src = repr(ctx.attr.path.split("/")[-1]),
-    ))
+    ctx.file("BUILD.bazel", "exports_files([{}])".format(repr(ctx.attr.path.split("/")[-1])))
 
 def _apt_mirror(ctx):
     apt = ctx.which("apt-get")
@@ -54,9 +40,8 @@ def _apt_mirror(ctx):
 
 debian_package = repository_rule(
     _debian_package_impl,
-    doc = "A package at a path below a Debian mirror, as //:package.",
+    doc = "A package at a path below a Debian mirror.",
     attrs = {
-        "arch": attr.string(mandatory = True),
         "path": attr.string(mandatory = True),
         "sha256": attr.string(mandatory = True),
     },

@@ -13,12 +13,15 @@ import (
 	"github.com/kindling-vm/kindling/system/bundle"
 )
 
-// Set is an artifact set on this machine whose files have been verified.
+// Set is the part of an artifact set for one architecture, on this machine, with
+// files that have been verified.
 type Set struct {
-	Arch   string // x86_64
-	Base   string // path of the OCI layer that the initrd is made from
-	Initrd string // path
-	Kernel string // path
+	ID          string // sha256:HEX, of the whole set
+	Arch        string // x86_64 or aarch64
+	CommandLine string // the kernel's
+	Base        string // path of the OCI layer that the initrd is made from; may be empty
+	Initrd      string // path
+	Kernel      string // path
 }
 
 // GetArch is this machine's architecture as kernels and paths name it: x86_64,
@@ -34,17 +37,17 @@ func GetArch() string {
 	}
 }
 
-// Open reads a manifest and verifies all files that it names, which lie beside
-// it. The error of a file with other bytes is a *bundle.MismatchError.
-func Open(manifest string) (*Set, error) {
-	set, err := open(manifest)
+// Open reads a manifest and verifies all files that it names for an
+// architecture. The error of a file with other bytes is a *bundle.MismatchError.
+func Open(manifest, arch string) (*Set, error) {
+	set, err := open(manifest, arch)
 	if err != nil {
 		return nil, fmt.Errorf("open artifact set %s: %w", manifest, err)
 	}
 	return set, nil
 }
 
-func open(manifest string) (*Set, error) {
+func open(manifest, arch string) (*Set, error) {
 	data, err := os.ReadFile(manifest)
 	if err != nil {
 		return nil, err
@@ -53,14 +56,31 @@ func open(manifest string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Dir(manifest)
-	if err := m.Verify(os.DirFS(dir)); err != nil {
+	id, err := m.ID()
+	if err != nil {
 		return nil, err
 	}
+	a, ok := m.Architecture(arch)
+	if !ok {
+		return nil, fmt.Errorf("it has nothing for %s", arch)
+	}
+	dir := filepath.Dir(manifest)
+	if err := a.Verify(os.DirFS(dir)); err != nil {
+		return nil, err
+	}
+	path := func(kind bundle.Kind) string {
+		file, ok := a.File(kind)
+		if !ok {
+			return ""
+		}
+		return filepath.Join(dir, filepath.FromSlash(file.Name))
+	}
 	return &Set{
-		Arch:   m.Arch,
-		Base:   filepath.Join(dir, m.File(bundle.Base).Name),
-		Initrd: filepath.Join(dir, m.File(bundle.Initrd).Name),
-		Kernel: filepath.Join(dir, m.File(bundle.Kernel).Name),
+		ID:          id,
+		Arch:        arch,
+		CommandLine: a.CommandLine,
+		Base:        path(bundle.Base),
+		Initrd:      path(bundle.Initrd),
+		Kernel:      path(bundle.Kernel),
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +16,7 @@ import (
 func writeSet(t *testing.T) (dir, manifest string) {
 	t.Helper()
 	dir = t.TempDir()
-	m := &bundle.Manifest{Version: bundle.Version, Arch: "x86_64"}
+	arch := bundle.Architecture{Arch: "x86_64", CommandLine: "console=ttyS0"}
 	for kind, name := range map[bundle.Kind]string{bundle.Kernel: "vmlinux", bundle.Initrd: "initrd", bundle.Base: "base.tar.gz"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
 			t.Fatal(err)
@@ -24,8 +25,9 @@ func writeSet(t *testing.T) (dir, manifest string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Files = append(m.Files, file)
+		arch.Files = append(arch.Files, file)
 	}
+	m := &bundle.Manifest{Version: bundle.Version, AgentProtocol: bundle.AgentProtocol, Architectures: []bundle.Architecture{arch}}
 	data, err := m.MarshalCanonical()
 	if err != nil {
 		t.Fatal(err)
@@ -39,11 +41,15 @@ func writeSet(t *testing.T) (dir, manifest string) {
 
 func TestOpen(t *testing.T) {
 	dir, manifest := writeSet(t)
-	got, err := Open(manifest)
+	got, err := Open(manifest, "x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &Set{Arch: "x86_64", Base: dir + "/base.tar.gz", Initrd: dir + "/initrd", Kernel: dir + "/vmlinux"}
+	id, ok := strings.CutPrefix(got.ID, "sha256:")
+	if !ok || len(id) != 64 {
+		t.Errorf("ID = %q, want a SHA-256", got.ID)
+	}
+	want := &Set{ID: got.ID, Arch: "x86_64", CommandLine: "console=ttyS0", Base: dir + "/base.tar.gz", Initrd: dir + "/initrd", Kernel: dir + "/vmlinux"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("set (-want +got):\n%s", diff)
 	}
@@ -51,14 +57,17 @@ func TestOpen(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	dir, manifest := writeSet(t)
-	if _, err := Open(manifest + "x"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Open(manifest+"x", "x86_64"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing manifest: got error %v", err)
+	}
+	if _, err := Open(manifest, "aarch64"); err == nil || !strings.HasSuffix(err.Error(), "it has nothing for aarch64") {
+		t.Errorf("other architecture: got error %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "vmlinux"), []byte("vmlinuz"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var mismatch *bundle.MismatchError
-	if _, err := Open(manifest); !errors.As(err, &mismatch) || mismatch.Want.Kind != bundle.Kernel {
+	if _, err := Open(manifest, "x86_64"); !errors.As(err, &mismatch) || mismatch.Want.Kind != bundle.Kernel {
 		t.Errorf("changed kernel: got error %v, want a mismatch of the kernel", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 func writeArtifacts(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	manifest := bundle.Manifest{Version: bundle.Version, Arch: "x86_64"}
+	arch := bundle.Architecture{Arch: "x86_64", CommandLine: "console=ttyS0 quiet"}
 	for kind, content := range map[bundle.Kind][]byte{
 		bundle.Base: baseLayer(t), bundle.Initrd: []byte("initrd"), bundle.Kernel: []byte("kernel"),
 	} {
@@ -28,8 +28,9 @@ func writeArtifacts(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		manifest.Files = append(manifest.Files, file)
+		arch.Files = append(arch.Files, file)
 	}
+	manifest := bundle.Manifest{Version: bundle.Version, AgentProtocol: bundle.AgentProtocol, Architectures: []bundle.Architecture{arch}}
 	data, err := manifest.MarshalCanonical()
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,9 @@ func loadImage(ctx context.Context, ref string, set *system.Set) (v1.Image, erro
 	if ref != "" {
 		return rootfs.Load(ctx, ref, platform)
 	}
+	if set.Base == "" {
+		return nil, fmt.Errorf("name an image: artifact set %s has no base layer to run", set.ID)
+	}
 	layer, err := tarball.LayerFromFile(set.Base)
 	if err != nil {
 		return nil, fmt.Errorf("open base layer: %w", err)

@@ -29,10 +29,6 @@ import (
 )
 
 const (
-	// cmdline is the contract's, and keeps the kernel's own messages off the
-	// console, which an emulated serial port sends byte by byte.
-	cmdline = "console=ttyS0 quiet loglevel=1 panic=-1"
-
 	// guestCID needs to differ from other machines' only where they share the
 	// host kernel's vsock, and none does.
 	guestCID = 3
@@ -157,7 +153,7 @@ func (o *options) run(ctx context.Context, ref string, argv []string, stdout io.
 	}
 	accel := qemu.Accel(o.accel)
 	if o.accel == "auto" {
-		if accel, err = qemu.Probe(ctx, set.Kernel, state); err != nil {
+		if accel, err = qemu.Probe(ctx, set.Arch, set.Kernel, state); err != nil {
 			return err
 		}
 	}
@@ -169,7 +165,7 @@ func (o *options) run(ctx context.Context, ref string, argv []string, stdout io.
 	serialLog := filepath.Join(dir, "serial.log")
 	err = o.record(serialLog, stdout, func(serial io.Writer) error {
 		return boot(ctx, vm.Spec{
-			Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: cmdline,
+			Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: set.CommandLine,
 			MemoryMiB: o.memory, CPUs: o.cpus, Disks: disks, CID: guestCID,
 			Serial: serial,
 		}, accel)
@@ -322,12 +318,12 @@ func shutDown(ctx context.Context, dir string) (err error) {
 func openSet(manifest string) (*system.Set, error) {
 	if manifest == "" {
 		var err error
-		manifest, err = runfiles.Rlocation("_main/system/manifest_" + system.GetArch() + ".json")
+		manifest, err = runfiles.Rlocation("_main/system/bundle_" + system.GetArch() + "/manifest.json")
 		if err != nil {
 			return nil, fmt.Errorf("find kernel and initrd; run kindling by bazel or name a manifest with --artifacts: %w", err)
 		}
 	}
-	return system.Open(manifest)
+	return system.Open(manifest, system.GetArch())
 }
 
 // writeDisks makes the contract's three disks.

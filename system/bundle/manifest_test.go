@@ -12,49 +12,55 @@ import (
 
 func files() fstest.MapFS {
 	return fstest.MapFS{
-		"vmlinux":     {Data: []byte("kernel")},
-		"initrd":      {Data: []byte("initrd")},
-		"base.tar.gz": {Data: []byte("base")},
+		"x86_64/vmlinux": {Data: []byte("kernel")},
+		"x86_64/initrd":  {Data: []byte("initrd")},
+		"base.tar.gz":    {Data: []byte("base")},
 	}
 }
 
 func manifest(t *testing.T) *Manifest {
 	t.Helper()
-	m := &Manifest{Version: Version, Arch: "x86_64"}
+	m := &Manifest{Version: Version, AgentProtocol: AgentProtocol, Architectures: []Architecture{{Arch: "x86_64", CommandLine: "console=ttyS0 a<b"}}}
 	for _, file := range []struct {
 		kind Kind
 		name string
-	}{{Kernel, "vmlinux"}, {Initrd, "initrd"}, {Base, "base.tar.gz"}} {
+	}{{Kernel, "x86_64/vmlinux"}, {Initrd, "x86_64/initrd"}, {Base, "base.tar.gz"}} {
 		described, err := Describe(files(), file.kind, file.name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Files = append(m.Files, described)
+		m.Architectures[0].Files = append(m.Architectures[0].Files, described)
 	}
 	return m
 }
 
 const canonical = `{
   "version": 1,
-  "arch": "x86_64",
-  "files": [
+  "agentProtocol": "hypeman-0.0.7",
+  "architectures": [
     {
-      "kind": "base",
-      "name": "base.tar.gz",
-      "sha256": "cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2",
-      "size": 4
-    },
-    {
-      "kind": "initrd",
-      "name": "initrd",
-      "sha256": "09e6c018d2c8c4903308613dd1b72484d57eadf12ec50ddc8f52e5accce470f2",
-      "size": 6
-    },
-    {
-      "kind": "kernel",
-      "name": "vmlinux",
-      "sha256": "6923dd1bc0460082c5d55a831908c24a282860b7f1cd6c2b79cf1bc8857c639c",
-      "size": 6
+      "arch": "x86_64",
+      "commandLine": "console=ttyS0 a<b",
+      "files": [
+        {
+          "kind": "base",
+          "name": "base.tar.gz",
+          "sha256": "cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2",
+          "size": 4
+        },
+        {
+          "kind": "initrd",
+          "name": "x86_64/initrd",
+          "sha256": "09e6c018d2c8c4903308613dd1b72484d57eadf12ec50ddc8f52e5accce470f2",
+          "size": 6
+        },
+        {
+          "kind": "kernel",
+          "name": "x86_64/vmlinux",
+          "sha256": "6923dd1bc0460082c5d55a831908c24a282860b7f1cd6c2b79cf1bc8857c639c",
+          "size": 6
+        }
+      ]
     }
   ]
 }
@@ -73,8 +79,12 @@ func TestCanonicalForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(m.File(Kernel), parsed.File(Kernel)); diff != "" {
-		t.Errorf("kernel (-want +got):\n%s", diff)
+	if err := parsed.Architectures[0].Verify(files()); err != nil {
+		t.Errorf("parsed manifest: %v", err)
+	}
+	const want = "sha256:70206a615fd81afb6c8ddc23f0d6864eb6071d0eb8909d3358fa8e7cb5107897"
+	if id, err := m.ID(); err != nil || id != want {
+		t.Errorf("ID = %s, %v, want %s", id, err, want)
 	}
 }
 
@@ -90,12 +100,16 @@ func TestParseRejects(t *testing.T) {
 		{"two documents", good + "{}", "parse manifest: more than one document"},
 		{"version", strings.Replace(good, `"version": 1`, `"version": 2`, 1), "manifest has version 2, want 1"},
 		{"arch", strings.Replace(good, "x86_64", "amd64", 1), `manifest has arch "amd64", want x86_64 or aarch64`},
-		{"missing kind", strings.Replace(good, `"initrd"`, `"toy"`, 1), "manifest has 0 files of kind initrd, want 1"},
-		{"kind twice", strings.Replace(good, `"kind": "base"`, `"kind": "kernel"`, 1), "manifest has 0 files of kind base, want 1"},
-		{"path", strings.Replace(good, `"name": "initrd"`, `"name": "../initrd"`, 1), `manifest has initrd "../initrd", want a file name`},
-		{"empty name", strings.Replace(good, `"name": "initrd"`, `"name": ""`, 1), `manifest has initrd "", want a file name`},
-		{"digest", strings.Replace(good, `"sha256": "`, `"sha256": "AB`, 1), "manifest has SHA-256 \"AB"},
-		{"size", strings.Replace(good, `"size": 4`, `"size": -4`, 1), "manifest has size -4 for base.tar.gz"},
+		{"no arch", `{"version": 1, "agentProtocol": "x", "architectures": []}`, "manifest has no architecture"},
+		{"no protocol", strings.Replace(good, AgentProtocol, "", 1), "manifest names no agent protocol"},
+		{"missing kind", strings.Replace(good, `"kind": "initrd"`, `"kind": "sbom"`, 1), "manifest for x86_64: no file is of kind initrd"},
+		{"unknown kind", strings.Replace(good, `"kind": "initrd"`, `"kind": "toy"`, 1), `manifest for x86_64: kind "toy" is unknown`},
+		{"kind twice", strings.Replace(good, `"kind": "base"`, `"kind": "kernel"`, 1), "manifest for x86_64: more than one file is of kind kernel"},
+		{"name twice", strings.Replace(good, `"x86_64/initrd"`, `"base.tar.gz"`, 1), `manifest for x86_64: two files have the name "base.tar.gz"`},
+		{"path", strings.Replace(good, `"x86_64/initrd"`, `"../initrd"`, 1), `manifest for x86_64: initrd has name "../initrd", want a path below the manifest's folder`},
+		{"empty name", strings.Replace(good, `"x86_64/initrd"`, `""`, 1), `manifest for x86_64: initrd has name "", want a path below the manifest's folder`},
+		{"digest", strings.Replace(good, `"sha256": "`, `"sha256": "AB`, 1), "manifest for x86_64: base.tar.gz has SHA-256 \"AB"},
+		{"size", strings.Replace(good, `"size": 4`, `"size": -4`, 1), "manifest for x86_64: base.tar.gz has size -4"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,8 +121,16 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
-func TestVerify(t *testing.T) {
+func TestParseRejectsArchTwice(t *testing.T) {
 	m := manifest(t)
+	m.Architectures = append(m.Architectures, m.Architectures[0])
+	if _, err := m.MarshalCanonical(); err == nil || err.Error() != "manifest has arch x86_64 twice" {
+		t.Errorf("got error %v", err)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	m := &manifest(t).Architectures[0]
 	if err := m.Verify(files()); err != nil {
 		t.Errorf("untouched files: %v", err)
 	}

@@ -43,6 +43,18 @@ func TestExit(t *testing.T) {
 	}
 }
 
+// TestAarch64 boots the other architecture, which takes a few times as long.
+func TestAarch64(t *testing.T) {
+	t.Parallel()
+	got := boot(t, options{arch: "aarch64", config: &contract.Config{Cmd: []string{"sh", "-c", "uname -m; exit 9"}}})
+	if diff := cmp.Diff(contract.ExitInfo{Code: 9, Message: "exit code 9"}, got.exit); diff != "" {
+		t.Errorf("exit information (-want +got):\n%s", diff)
+	}
+	if want := "aarch64\n"; got.output != want {
+		t.Errorf("output = %q, want %q", got.output, want)
+	}
+}
+
 // TestEnvironment checks that values reach the application as they are, and
 // that nothing but init and the agent was executed before it.
 func TestEnvironment(t *testing.T) {

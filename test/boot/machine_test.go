@@ -4,6 +4,7 @@ package boot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -45,38 +46,45 @@ type machine struct {
 
 // options are what differs between the machines of the tests.
 type options struct {
+	arch    string // x86_64 if empty
 	config  *contract.Config
 	cmdline string
 	initrd  string                                  // path, of the artifact set if empty
 	running func(ctx context.Context, vsock string) // called while the machine runs
 }
 
-var artifacts = sync.OnceValues(func() (*system.Set, error) {
-	manifest, err := runfiles.Rlocation("_main/system/manifest_x86_64.json")
-	if err != nil {
-		return nil, err
-	}
-	return system.Open(manifest)
-})
+// platform is what machines of an architecture boot and how they run here.
+type platform struct {
+	*system.Set
+	accel qemu.Accel
+}
 
-var accelerator = sync.OnceValues(func() (qemu.Accel, error) {
-	set, err := artifacts()
-	if err != nil {
-		return "", err
-	}
-	accel, err := qemu.Probe(context.Background(), set.Kernel, os.Getenv("TEST_TMPDIR"))
-	log.Printf("accelerator: %s", accel)
-	return accel, err
-})
+var platforms = map[string]func() (*platform, error){
+	"aarch64": openPlatform("aarch64"),
+	"x86_64":  openPlatform("x86_64"),
+}
+
+// openPlatform finds a platform once, since the probe takes seconds.
+func openPlatform(arch string) func() (*platform, error) {
+	return sync.OnceValues(func() (*platform, error) {
+		manifest, err := runfiles.Rlocation("_main/system/bundle/manifest.json")
+		if err != nil {
+			return nil, err
+		}
+		set, err := system.Open(manifest, arch)
+		if err != nil {
+			return nil, err
+		}
+		accel, err := qemu.Probe(context.Background(), set.Arch, set.Kernel, os.Getenv("TEST_TMPDIR"))
+		log.Printf("%s runs by %s", arch, accel)
+		return &platform{set, accel}, err
+	})
+}
 
 // boot runs a machine on the base layer to its end.
 func boot(t testing.TB, o options) machine {
 	t.Helper()
-	set, err := artifacts()
-	if err != nil {
-		t.Fatal(err)
-	}
-	accel, err := accelerator()
+	set, err := platforms[cmp.Or(o.arch, "x86_64")]()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +101,7 @@ func boot(t testing.TB, o options) machine {
 	ctx, cancel := context.WithTimeout(t.Context(), bootTimeout)
 	defer cancel()
 	if o.cmdline == "" {
-		o.cmdline = "console=ttyS0 quiet panic=-1"
+		o.cmdline = set.CommandLine
 	}
 	serialLog := filepath.Join(dir, "serial.log")
 	capped, err := vm.OpenSerialLog(serialLog, 0)
@@ -103,14 +111,14 @@ func boot(t testing.TB, o options) machine {
 	if o.initrd == "" {
 		o.initrd = set.Initrd
 	}
-	disks := writeDisks(t, dir, set, o.config)
+	disks := writeDisks(t, dir, set.Set, o.config)
 	output := &timedBuffer{start: time.Now()}
 	app := vm.NewAppOutput(output)
 	running, err := qemu.Start(ctx, vm.Spec{
 		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: o.initrd, Cmdline: o.cmdline,
 		MemoryMiB: 256, CPUs: 1, CID: 3, Disks: disks,
 		Serial: io.MultiWriter(capped, app),
-	}, accel)
+	}, set.accel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +131,7 @@ func boot(t testing.TB, o options) machine {
 		t.Fatal(readErr)
 	}
 	if found := oops.Find(serial); found != nil {
-		t.Fatalf("the guest's kernel fell over under %s: %s\nserial output:\n%s", accel, found, serial)
+		t.Fatalf("the guest's kernel fell over under %s: %s\nserial output:\n%s", set.accel, found, serial)
 	}
 	if err != nil {
 		t.Fatalf("run machine: %v\nserial output:\n%s", err, serial)

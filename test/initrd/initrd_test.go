@@ -5,8 +5,8 @@ package initrd
 import (
 	"bytes"
 	"debug/elf"
-	"errors"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -14,9 +14,9 @@ import (
 	"testing"
 
 	"github.com/bazelbuild/rules_go/go/runfiles"
-	"github.com/cavaliergopher/cpio"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kindling-vm/kindling/internal/initramfs"
 	"github.com/kindling-vm/kindling/system"
 )
 
@@ -25,24 +25,34 @@ const (
 	agentPath = "usr/local/bin/guest-agent"
 )
 
-// entry is a file of the archive, with the content of the files that are
-// looked at.
+var arches = map[string]elf.Machine{"aarch64": elf.EM_AARCH64, "x86_64": elf.EM_X86_64}
+
+// entry is an entry of an initrd, with its content.
 type entry struct {
-	header  *cpio.Header
+	initramfs.Entry
 	content []byte
 }
 
-func readInitrd(t *testing.T) []entry {
+// forArches runs a test on the initrd of every architecture.
+func forArches(t *testing.T, test func(t *testing.T, arch string, entries []entry)) {
+	manifest, err := runfiles.Rlocation("_main/system/bundle/manifest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arch := range slices.Sorted(maps.Keys(arches)) {
+		t.Run(arch, func(t *testing.T) {
+			set, err := system.Open(manifest, arch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, arch, readInitrd(t, set.Initrd))
+		})
+	}
+}
+
+func readInitrd(t *testing.T, name string) []entry {
 	t.Helper()
-	manifest, err := runfiles.Rlocation("_main/system/manifest_x86_64.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := system.Open(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Open(set.Initrd)
+	file, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,103 +61,106 @@ func readInitrd(t *testing.T) []entry {
 			t.Error(err)
 		}
 	})
-	var entries []entry
-	reader := cpio.NewReader(file)
-	for {
-		header, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			return entries
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(reader)
-		if err != nil {
-			t.Fatalf("read %s: %v", header.Name, err)
-		}
-		entries = append(entries, entry{header, content})
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
 	}
+	var entries []entry
+	_, err = initramfs.Walk(file, info.Size(), func(e *initramfs.Entry, body io.Reader) error {
+		content, err := io.ReadAll(body)
+		entries = append(entries, entry{*e, content})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
 }
 
 // TestOrder checks what the kernel needs and what makes the bytes the same
 // everywhere.
 func TestOrder(t *testing.T) {
-	entries := readInitrd(t)
-	seen := map[string]bool{".": true}
-	var names []string
-	for _, e := range entries {
-		name := e.header.Name
-		if !seen[path.Dir(name)] {
-			t.Errorf("%s comes before its folder: the kernel would drop it", name)
+	forArches(t, func(t *testing.T, _ string, entries []entry) {
+		seen := map[string]bool{".": true}
+		segments := map[int][]string{}
+		for _, e := range entries {
+			if !seen[path.Dir(e.Name)] {
+				t.Errorf("%s comes before its folder: the kernel would drop it", e.Name)
+			}
+			if seen[e.Name] {
+				t.Errorf("%s stands twice", e.Name)
+			}
+			seen[e.Name] = true
+			segments[e.Segment] = append(segments[e.Segment], e.Name)
+			if e.ModTime != 0 {
+				t.Errorf("%s has time %v", e.Name, e.ModTime)
+			}
+			if kind := e.Mode & initramfs.TypeMask; kind != initramfs.TypeDir && kind != initramfs.TypeRegular && kind != initramfs.TypeSymlink {
+				t.Errorf("%s is of type %#o", e.Name, kind)
+			}
 		}
-		if seen[name] {
-			t.Errorf("%s stands twice", name)
+		for number, names := range segments {
+			if !slices.IsSorted(names) {
+				t.Errorf("entries of segment %d are not sorted", number)
+			}
 		}
-		seen[name] = true
-		names = append(names, name)
-		if !e.header.ModTime.IsZero() && e.header.ModTime.Unix() != 0 {
-			t.Errorf("%s has time %v", name, e.header.ModTime)
-		}
-		if kind := e.header.Mode & cpio.ModeType; kind != cpio.TypeDir && kind != cpio.TypeReg && kind != cpio.TypeSymlink {
-			t.Errorf("%s is of type %#o", name, kind)
-		}
-	}
-	if !slices.IsSorted(names) {
-		t.Error("entries are not sorted")
-	}
+	})
 }
 
 func TestPrograms(t *testing.T) {
-	budget := map[string]int64{initPath: 3 << 20, agentPath: 8 << 20} // bytes
-	for _, e := range readInitrd(t) {
-		limit, ok := budget[e.header.Name]
-		if !ok {
-			continue
-		}
-		delete(budget, e.header.Name)
-		if e.header.Mode.Perm() != 0o555 || e.header.Size > limit {
-			t.Errorf("%s has mode %#o and %d bytes, want 0555 and at most %d", e.header.Name, e.header.Mode.Perm(), e.header.Size, limit)
-		}
-		program, err := elf.NewFile(bytes.NewReader(e.content))
-		if err != nil {
-			t.Fatalf("%s: %v", e.header.Name, err)
-		}
-		if program.Machine != elf.EM_X86_64 {
-			t.Errorf("%s is for %v", e.header.Name, program.Machine)
-		}
-		if program.Section(".symtab") != nil || program.Section(".debug_info") != nil {
-			t.Errorf("%s is not stripped", e.header.Name)
-		}
-		for _, segment := range program.Progs {
-			if segment.Type == elf.PT_INTERP || segment.Type == elf.PT_DYNAMIC {
-				t.Errorf("%s has a segment %v: it is not static", e.header.Name, segment.Type)
+	forArches(t, func(t *testing.T, arch string, entries []entry) {
+		budget := map[string]int64{initPath: 3 << 20, agentPath: 8 << 20} // bytes
+		for _, e := range entries {
+			limit, ok := budget[e.Name]
+			if !ok {
+				continue
+			}
+			delete(budget, e.Name)
+			if mode := e.Mode &^ initramfs.TypeMask; mode != 0o555 || e.Size > limit {
+				t.Errorf("%s has mode %#o and %d bytes, want 0555 and at most %d", e.Name, mode, e.Size, limit)
+			}
+			program, err := elf.NewFile(bytes.NewReader(e.content))
+			if err != nil {
+				t.Fatalf("%s: %v", e.Name, err)
+			}
+			if program.Machine != arches[arch] {
+				t.Errorf("%s is for %v", e.Name, program.Machine)
+			}
+			if program.Section(".symtab") != nil || program.Section(".debug_info") != nil {
+				t.Errorf("%s is not stripped", e.Name)
+			}
+			for _, segment := range program.Progs {
+				if segment.Type == elf.PT_INTERP || segment.Type == elf.PT_DYNAMIC {
+					t.Errorf("%s has a segment %v: it is not static", e.Name, segment.Type)
+				}
 			}
 		}
-	}
-	for name := range budget {
-		t.Errorf("no %s in the initrd", name)
-	}
+		for name := range budget {
+			t.Errorf("no %s in the initrd", name)
+		}
+	})
 }
 
 // TestModules checks that the list of modules, their order and the files agree.
 func TestModules(t *testing.T) {
-	entries := readInitrd(t)
-	files := map[string]string{}
-	var release string
-	for _, e := range entries {
-		files[e.header.Name] = string(e.content)
-		if base, found := strings.CutPrefix(path.Dir(e.header.Name), "lib/modules/"); found && path.Base(e.header.Name) == "modules.dep" {
-			release = base
-		}
-	}
-	if diff := cmp.Diff("virtio_pci\nvirtio_blk\noverlay\nvmw_vsock_virtio_transport\n", files["etc/modules"]); diff != "" {
-		t.Errorf("/etc/modules (-want +got):\n%s", diff)
-	}
-	for line := range strings.Lines(files["lib/modules/"+release+"/modules.dep"]) {
-		for _, file := range strings.Fields(strings.Replace(line, ":", "", 1)) {
-			if files["lib/modules/"+release+"/"+file] == "" {
-				t.Errorf("modules.dep names %s, which is not there", file)
+	forArches(t, func(t *testing.T, _ string, entries []entry) {
+		files := map[string]string{}
+		var release string
+		for _, e := range entries {
+			files[e.Name] = string(e.content)
+			if base, found := strings.CutPrefix(path.Dir(e.Name), "lib/modules/"); found && path.Base(e.Name) == "modules.dep" {
+				release = base
 			}
 		}
-	}
+		if diff := cmp.Diff("virtio_pci\nvirtio_blk\noverlay\nvmw_vsock_virtio_transport\n", files["etc/modules"]); diff != "" {
+			t.Errorf("/etc/modules (-want +got):\n%s", diff)
+		}
+		for line := range strings.Lines(files["lib/modules/"+release+"/modules.dep"]) {
+			for _, file := range strings.Fields(strings.Replace(line, ":", "", 1)) {
+				if files["lib/modules/"+release+"/"+file] == "" {
+					t.Errorf("modules.dep names %s, which is not there", file)
+				}
+			}
+		}
+	})
 }

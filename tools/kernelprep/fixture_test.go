@@ -13,38 +13,43 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
+	"github.com/ulikunitz/xz"
 
-	"github.com/kindling-vm/kindling/tools/internal/elfcheck/elftest"
+	"github.com/kindling-vm/kindling/internal/kernelimage/kerneltest"
 )
 
-const release = "6.1.0-50-cloud-amd64"
+const release = kerneltest.Release
 
-// note is one ELF note, with its padding.
-func note(owner string, kind uint32, desc []byte) []byte {
-	var data []byte
-	data = binary.LittleEndian.AppendUint32(data, uint32(len(owner)+1))
-	data = binary.LittleEndian.AppendUint32(data, uint32(len(desc)))
-	data = binary.LittleEndian.AppendUint32(data, kind)
-	data = append(data, owner...)
-	data = append(data, make([]byte, 4-len(owner)%4)...)
-	data = append(data, desc...)
-	return append(data, make([]byte, -len(desc)&3)...)
+// vmlinux is a kernel that can be booted as an ELF file.
+func vmlinux() []byte {
+	return kerneltest.VMLinux(kerneltest.PVH())
 }
 
-// pvh is the note that a kernel must have.
-var pvh = note("Xen", 18, []byte{0x00, 0x00, 0x00, 0x01})
-
-// vmlinux is a kernel with notes.
-func vmlinux(notes ...[]byte) []byte {
-	return elftest.Image(elf.EM_X86_64, elf.ET_EXEC, elf.PT_NOTE, bytes.Join(notes, nil))
+// zst is the content of a zstd file.
+func zst(t *testing.T, name string) []byte {
+	t.Helper()
+	packed, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacker, err := zstd.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unpacker.Close()
+	data, err := io.ReadAll(unpacker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
-func lz4Of(t testing.TB, data []byte) []byte {
+// xzOf is data in xz.
+func xzOf(t *testing.T, data []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
-	w := lz4.NewWriter(&buf)
-	if err := w.Apply(lz4.LegacyOption(true)); err != nil {
+	w, err := xz.NewWriter(&buf)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Write(data); err != nil {
@@ -56,46 +61,9 @@ func lz4Of(t testing.TB, data []byte) []byte {
 	return buf.Bytes()
 }
 
-func zstdOf(t testing.TB, data []byte) []byte {
-	t.Helper()
-	w, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	return w.EncodeAll(data, nil)
-}
-
-// sized is a payload as the kernel's build leaves it: with the unpacked size.
-func sized(payload []byte, size int) []byte {
-	return binary.LittleEndian.AppendUint32(bytes.Clone(payload), uint32(size))
-}
-
-const (
-	fixtureSectors = 2
-	fixtureVersion = 0x300
-	fixturePayload = 16 // behind the set-up code
-)
-
-// bzImageOf is a boot loader stub with a payload and a little behind it.
-func bzImageOf(payload []byte) []byte {
-	const start = (fixtureSectors+1)*sector + fixturePayload
-	image := make([]byte, start+len(payload)+8)
-	image[offsetSetupSects] = fixtureSectors
-	copy(image[offsetMagic:], "HdrS")
-	binary.LittleEndian.PutUint16(image[offsetVersion:], 0x020f)
-	binary.LittleEndian.PutUint16(image[offsetKernelVersion:], fixtureVersion-sector)
-	copy(image[fixtureVersion:], release+" (debian-kernel@lists.debian.org) #1 SMP\x00")
-	binary.LittleEndian.PutUint32(image[offsetPayload:], fixturePayload)
-	binary.LittleEndian.PutUint32(image[offsetPayloadLength:], uint32(len(payload)))
-	copy(image[start:], payload)
-	return image
-}
-
 // goodKernel is a bzImage with all that a kernel needs.
-func goodKernel(t testing.TB) []byte {
-	t.Helper()
-	return bzImageOf(sized(lz4Of(t, vmlinux(pvh)), len(vmlinux(pvh))))
+func goodKernel() []byte {
+	return kerneltest.BzImage(kerneltest.Sized(kerneltest.LZ4(vmlinux()), len(vmlinux())))
 }
 
 // module is a kernel module with a .modinfo section: an ELF header, the

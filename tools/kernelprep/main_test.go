@@ -3,9 +3,11 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"debug/elf"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -16,41 +18,46 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kindling-vm/kindling/internal/kernelimage/kerneltest"
+	"github.com/kindling-vm/kindling/system/bundle"
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck/elftest"
 )
 
+// outputs are the files that come out for a package.
+var outputs = []string{"image", "modules.tar.zst", "kernel.json"}
+
 // prepareIn runs the tool with outputs in dir.
-func prepareIn(dir, pkg, digest, arch string) error {
-	return run([]string{
-		"--deb", pkg, "--sha256", digest, "--arch", arch,
-		"--vmlinux", filepath.Join(dir, "vmlinux"), "--modules", filepath.Join(dir, "modules.tar"),
-	}, io.Discard)
+func prepareIn(dir, kernel, digest, arch string, more ...string) error {
+	return run(append([]string{
+		"--kernel", kernel, "--sha256", digest, "--arch", arch, "--requirements", "testdata/requirements.json",
+		"--image", filepath.Join(dir, outputs[0]), "--modules", filepath.Join(dir, outputs[1]), "--description", filepath.Join(dir, outputs[2]),
+	}, more...), io.Discard)
 }
+
+const config = "CONFIG_X=y\nCONFIG_MODULAR=m\n# CONFIG_Y is not set\n"
 
 func TestPrepare(t *testing.T) {
 	// What a user may write must not reach the outputs' modes.
 	defer syscall.Umask(syscall.Umask(0o077))
-	notes := vmlinux(note("Linux", 1, []byte("x")), pvh)
-	large := elftest.Image(elf.EM_X86_64, elf.ET_EXEC, elf.PT_NOTE, bytes.Join([][]byte{pvh, make([]byte, 1<<20-len(pvh))}, nil))
+	small := vmlinux()
 	for _, test := range []struct {
 		name    string
 		payload []byte
 		want    []byte
 	}{
-		{"lz4", sized(lz4Of(t, notes), len(notes)), notes},
-		{"zstd", sized(zstdOf(t, notes), len(notes)), notes},
-		{"lz4 of many blocks", sized(lz4Of(t, large), len(large)), large},
-		{"zstd of many blocks", sized(zstdOf(t, large), len(large)), large},
+		{"lz4", kerneltest.Sized(kerneltest.LZ4(small), len(small)), small},
+		{"zstd", kerneltest.Sized(kerneltest.Zstd(small), len(small)), small},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			blk, virtio := ko("kernel/drivers/block/virtio_blk.ko", "virtio"), ko("kernel/drivers/virtio/virtio.ko", "")
+			packed := file("lib/modules/"+release+"/kernel/drivers/virtio/virtio.ko.xz", xzOf(t, virtio.body))
 			pkg, digest := save(t,
 				entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "./boot/"}},
-				file("boot/config-"+release, []byte("CONFIG_X=y\n")),
-				file("boot/vmlinuz-"+release, bzImageOf(test.payload)),
+				file("boot/config-"+release, []byte(config)),
+				file("boot/vmlinuz-"+release, kerneltest.BzImage(test.payload)),
 				entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "./lib/modules/" + release + "/"}},
 				entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "./lib/modules/" + release + "/build", Linkname: "/usr/src"}},
-				blk, virtio,
+				blk, packed,
 				file("lib/modules/"+release+"/modules.builtin", []byte("kernel/fs/ext4/ext4.ko\n")),
 				file("lib/modules/"+release+"/modules.order", []byte("unused\n")),
 			)
@@ -58,13 +65,9 @@ func TestPrepare(t *testing.T) {
 			if err := prepareIn(dir, pkg, digest, "x86_64"); err != nil {
 				t.Fatal(err)
 			}
-			kernel, err := os.ReadFile(filepath.Join(dir, "vmlinux"))
+			kernel, err := os.ReadFile(filepath.Join(dir, "image"))
 			if err != nil || !bytes.Equal(kernel, test.want) {
-				t.Errorf("vmlinux has %d bytes, %v, want %d", len(kernel), err, len(test.want))
-			}
-			modules, err := os.ReadFile(filepath.Join(dir, "modules.tar"))
-			if err != nil {
-				t.Fatal(err)
+				t.Errorf("image has %d bytes, %v, want %d", len(kernel), err, len(test.want))
 			}
 			const base = "lib/modules/" + release + "/"
 			if diff := cmp.Diff([]string{
@@ -72,10 +75,26 @@ func TestPrepare(t *testing.T) {
 				base + "kernel/drivers/virtio/virtio.ko: " + string(virtio.body),
 				base + "modules.dep: kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko\nkernel/drivers/virtio/virtio.ko:\n",
 				base + "modules.builtin: kernel/fs/ext4/ext4.ko\n",
-			}, untar(t, modules)); diff != "" {
+			}, untar(t, zst(t, filepath.Join(dir, "modules.tar.zst")))); diff != "" {
 				t.Errorf("modules (-want +got):\n%s", diff)
 			}
-			for _, name := range []string{"vmlinux", "modules.tar"} {
+			description, err := os.ReadFile(filepath.Join(dir, "kernel.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := bundle.ParseKernelDescription(description)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &bundle.KernelDescription{
+				Version: 1, Arch: "x86_64", Release: release, Banner: kerneltest.Banner, Format: "elf", PVH: true,
+				Hypervisors: []string{"cloud-hypervisor", "qemu"}, Modules: true,
+				ConfigSource: "package", ConfigSHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(config))), Features: []string{"modular", "x"},
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("description (-want +got):\n%s", diff)
+			}
+			for _, name := range outputs {
 				if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode() != 0o644 {
 					t.Errorf("%s = %v, %v, want mode 0644", name, info.Mode(), err)
 				}
@@ -86,13 +105,11 @@ func TestPrepare(t *testing.T) {
 
 // TestPrepareRejects checks that what is wrong is named and leaves no output.
 func TestPrepareRejects(t *testing.T) {
-	kernel := file("boot/vmlinuz-"+release, goodKernel(t))
+	kernel := file("boot/vmlinuz-"+release, goodKernel())
 	virtio := ko("kernel/virtio.ko", "")
 	withELF := func(image []byte) entry {
-		return file("boot/vmlinuz-"+release, bzImageOf(sized(zstdOf(t, image), len(image))))
+		return file("boot/vmlinuz-"+release, kerneltest.BzImage(kerneltest.Sized(kerneltest.Zstd(image), len(image))))
 	}
-	arm64 := make([]byte, 4096)
-	copy(arm64[56:], "ARM\x64")
 	other := file("lib/modules/6.1.0-51-cloud-amd64/kernel/virtio.ko", virtio.body)
 	tests := []struct {
 		name    string
@@ -106,15 +123,20 @@ func TestPrepareRejects(t *testing.T) {
 		{"two kernels", []entry{kernel, virtio, file("boot/vmlinuz-7", kernel.body)}, "read package FILE: read data.tar: package has a second kernel, boot/vmlinuz-7"},
 		{"kernel is a link", []entry{{Header: tar.Header{Typeflag: tar.TypeLink, Name: "./boot/vmlinuz-7", Linkname: "./x"}}}, "read package FILE: read data.tar: boot/vmlinuz-7 is no regular file"},
 		{"module is a link", []entry{kernel, {Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "./lib/modules/7/a.ko", Linkname: "b.ko"}}}, "read package FILE: read data.tar: lib/modules/7/a.ko is no regular file"},
-		{"arm64 Image", []entry{file("boot/vmlinuz-7", arm64)}, "read package FILE: read data.tar: read boot/vmlinuz-7: it is an arm64 Image, want an x86 bzImage"},
-		{"kernel is bare ELF", []entry{file("boot/vmlinuz-7", append(vmlinux(pvh), make([]byte, 4096)...))}, `read package FILE: read data.tar: read boot/vmlinuz-7: no bzImage: magic is "\x00\x00\x00\x00", want "HdrS"`},
-		{"for another machine", []entry{withELF(elftest.Image(elf.EM_AARCH64, elf.ET_EXEC, elf.PT_NOTE, pvh)), virtio}, "check kernel " + release + ": ELF file is for EM_AARCH64, want EM_X86_64"},
-		{"no PVH note", []entry{withELF(vmlinux(note("Linux", 18, make([]byte, 4)))), virtio}, "check kernel " + release + ": kernel has no PVH note (owner Xen, type 18): it cannot be booted as an ELF file"},
-		{"payload is no kernel", []entry{withELF([]byte("garbage")), virtio}, "check kernel " + release + ": read ELF: EOF"},
-		{"payload unknown", []entry{file("boot/vmlinuz-7", bzImageOf([]byte("\x1f\x8b\x08\x00 gzip \x00\x00\x00\x00"))), virtio}, "unpack kernel " + release + ": payload has unknown magic 1f8b0800, want lz4 or zstd"},
+		{"arm64 Image", []entry{file("boot/vmlinuz-7", kerneltest.Image()), virtio}, "check kernel " + release + ": kernel is for aarch64, want x86_64"},
+		{"kernel is no kernel", []entry{file("boot/vmlinuz-7", make([]byte, 4096)), virtio}, "unpack kernel: no kernel: it starts with 00000000, which is neither ELF, bzImage nor an arm64 Image"},
+		{"for another machine", []entry{withELF(kerneltest.ELF(elf.EM_AARCH64, elf.ET_DYN, elf.PT_NOTE, kerneltest.PVH())), virtio}, "check kernel " + release + ": kernel is for aarch64, want x86_64"},
+		{"no PVH note", []entry{withELF(kerneltest.VMLinux()), virtio}, "check kernel " + release + ": kernel has no PVH note (owner Xen, type 18): it cannot be booted as an ELF file"},
+		{"payload is no kernel", []entry{withELF([]byte("garbage")), virtio}, "read kernel: 7 bytes are too few for a kernel"},
+		{"payload unknown", []entry{file("boot/vmlinuz-7", kerneltest.BzImage([]byte("\xfd7zXZ\x00\x00\x00\x00\x00"))), virtio}, "unpack kernel: payload is xz, want gzip, lz4 or zstd"},
 		{"modules of another release", []entry{kernel, other}, `modules are of release "6.1.0-51-cloud-amd64", the kernel is of "` + release + `"`},
 		{"modules of two releases", []entry{kernel, virtio, other}, "read package FILE: read data.tar: package has modules of " + release + " and of 6.1.0-51-cloud-amd64"},
-		{"compressed module", []entry{kernel, file("lib/modules/"+release+"/kernel/a.ko.xz", []byte("x"))}, "read package FILE: read data.tar: module lib/modules/" + release + "/kernel/a.ko.xz is compressed, which is not supported"},
+		{"module in zstd", []entry{kernel, file("lib/modules/"+release+"/kernel/a.ko.zst", []byte("x"))}, "read package FILE: read data.tar: unpack module lib/modules/" + release + "/kernel/a.ko.zst: compression .zst is not supported"},
+		{"module in broken xz", []entry{kernel, file("lib/modules/"+release+"/kernel/a.ko.xz", []byte("x"))}, "read package FILE: read data.tar: unpack module lib/modules/" + release + "/kernel/a.ko.xz: unexpected EOF"},
+		{"two configurations", []entry{kernel, file("boot/config-1", nil), file("boot/config-2", nil)}, "read package FILE: read data.tar: package has a second configuration, boot/config-2"},
+		{"symbol is missing", []entry{kernel, virtio, file("boot/config-1", []byte("CONFIG_MODULAR=m\n"))}, "check kernel " + release + ": feature x wants CONFIG_X, which is not set"},
+		{"symbol is a module", []entry{kernel, virtio, file("boot/config-1", []byte("CONFIG_MODULAR=m\nCONFIG_X=m\n"))}, "check kernel " + release + ": feature x wants CONFIG_X built in, it is a module"},
+		{"no version", []entry{withELF(bytes.ReplaceAll(vmlinux(), []byte("Linux version"), []byte("Other version"))), virtio}, "check kernel : it has no version text"},
 		{"module for another machine", []entry{kernel, file("lib/modules/"+release+"/a.ko", elftest.Module(elf.EM_AARCH64, ""))}, "read package FILE: read data.tar: check module lib/modules/" + release + "/a.ko: ELF file is for EM_AARCH64, want EM_X86_64"},
 		{"module is no ELF", []entry{kernel, file("lib/modules/"+release+"/a.ko", []byte("x"))}, "read package FILE: read data.tar: check module lib/modules/" + release + "/a.ko: read ELF: EOF"},
 		{"module is missing", []entry{kernel, ko("a.ko", "b")}, "module a needs b, which the package does not have"},
@@ -142,7 +164,7 @@ func expectNothing(t *testing.T, dir string) {
 
 // TestPrepareVerifies checks what comes before the package's content.
 func TestPrepareVerifies(t *testing.T) {
-	pkg, digest := save(t, file("boot/vmlinuz-"+release, goodKernel(t)), ko("a.ko", ""))
+	pkg, digest := save(t, file("boot/vmlinuz-"+release, goodKernel()), ko("a.ko", ""))
 	other := strings.Repeat("0", 64)
 	dir := t.TempDir()
 	err := prepareIn(dir, pkg, other, "x86_64")
@@ -163,8 +185,8 @@ func TestPrepareVerifies(t *testing.T) {
 
 // TestPrepareCannotWrite has an output whose name a folder has.
 func TestPrepareCannotWrite(t *testing.T) {
-	pkg, digest := save(t, file("boot/vmlinuz-"+release, goodKernel(t)), ko("a.ko", ""))
-	for _, name := range []string{"vmlinux", "modules.tar"} {
+	pkg, digest := save(t, file("boot/vmlinuz-"+release, goodKernel()), ko("a.ko", ""))
+	for _, name := range outputs {
 		dir := t.TempDir()
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
@@ -179,13 +201,92 @@ func TestPrepareCannotWrite(t *testing.T) {
 	}
 }
 
+// TestPrepareBare takes kernels that come without a package.
+func TestPrepareBare(t *testing.T) {
+	withConfig := func(config string) []byte {
+		return kerneltest.VMLinux(kerneltest.PVH(), kerneltest.Config(config))
+	}
+	tests := []struct {
+		name, arch string
+		kernel     []byte
+		wantSource string
+		wantErr    string
+	}{
+		{"no configuration", "x86_64", vmlinux(), "none", ""},
+		{"configuration inside", "x86_64", withConfig("CONFIG_X=y\nCONFIG_MODULAR=y\n"), "image", ""},
+		{"Image", "aarch64", kerneltest.Image(), "none", ""},
+		{"module without modules", "x86_64", withConfig("CONFIG_X=y\nCONFIG_MODULAR=m\n"), "", "feature modular wants CONFIG_MODULAR built in, it is a module"},
+		{"for another machine", "aarch64", vmlinux(), "", "kernel is for x86_64, want aarch64"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			in, dir := filepath.Join(t.TempDir(), "kernel"), t.TempDir()
+			if err := os.WriteFile(in, test.kernel, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			err := prepareIn(dir, in, fmt.Sprintf("%x", sha256.Sum256(test.kernel)), test.arch, "--modules=")
+			if test.wantErr != "" {
+				if err == nil || !strings.HasSuffix(err.Error(), test.wantErr) {
+					t.Errorf("got error %v, want %s", err, test.wantErr)
+				}
+				expectNothing(t, dir)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if image, err := os.ReadFile(filepath.Join(dir, "image")); err != nil || !bytes.Equal(image, test.kernel) {
+				t.Errorf("image has %d bytes, %v, want the kernel", len(image), err)
+			}
+			data, err := os.ReadFile(filepath.Join(dir, "kernel.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			description, err := bundle.ParseKernelDescription(data)
+			if err != nil || description.ConfigSource != test.wantSource || description.Modules {
+				t.Errorf("description = %+v, %v, want configuration from %s and no modules", description, err, test.wantSource)
+			}
+		})
+	}
+	in, dir := filepath.Join(t.TempDir(), "kernel"), t.TempDir()
+	if err := os.WriteFile(in, vmlinux(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	digest := fmt.Sprintf("%x", sha256.Sum256(vmlinux()))
+	if err := prepareIn(dir, in, digest, "x86_64"); err == nil || !strings.HasSuffix(err.Error(), "a bare kernel has no modules for --modules") {
+		t.Errorf("modules of a bare kernel: got error %v", err)
+	}
+	if err := prepareIn(dir, in, strings.Repeat("0", 64), "x86_64", "--modules=", "--refetch=again"); err == nil || !strings.HasSuffix(err.Error(), "to fetch it again run: again") {
+		t.Errorf("other bytes: got error %v", err)
+	}
+	expectNothing(t, dir)
+}
+
+func TestRequirementsRejects(t *testing.T) {
+	tests := []struct{ name, in, want string }{
+		{"no JSON", "", "EOF"},
+		{"unknown key", `{"x": {"symbol": ["A"]}}`, `json: unknown field "symbol"`},
+		{"no symbols", `{"x": {}}`, "feature x has no symbols"},
+		{"two documents", `{} {}`, "more than one document"},
+	}
+	for _, test := range tests {
+		name := filepath.Join(t.TempDir(), "requirements")
+		if err := os.WriteFile(name, []byte(test.in), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readRequirements(name); err == nil || err.Error() != "read requirements "+name+": "+test.want {
+			t.Errorf("%s: got error %v, want %s", test.name, err, test.want)
+		}
+	}
+}
+
 func TestRunRejects(t *testing.T) {
 	tests := []struct {
 		args []string
 		want string
 	}{
-		{nil, "missing flag --deb"},
-		{[]string{"--deb", "a", "--sha256", "b", "--arch", "c", "--vmlinux", "d"}, "missing flag --modules"},
+		{nil, "missing flag --kernel"},
+		{[]string{"--kernel", "a", "--sha256", "b", "--arch", "c", "--requirements", "r", "--image", "d"}, "missing flag --description"},
 		{[]string{"a.deb"}, `unexpected argument "a.deb"`},
 		{[]string{"--unknown"}, "flag provided but not defined: -unknown"},
 		{[]string{"-h"}, flag.ErrHelp.Error()},

@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ulikunitz/xz"
+
+	"github.com/kindling-vm/kindling/internal/kernelimage"
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
 )
 
@@ -42,9 +45,6 @@ func (m *moduleIndex) add(name string, size int64, body io.Reader) error {
 	if !isModule(file) && file != "modules.builtin" {
 		return nil
 	}
-	if isModule(file) && path.Ext(file) != ".ko" {
-		return fmt.Errorf("module %s is compressed, which is not supported", name)
-	}
 	data, err := readAll(body, size)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
@@ -52,6 +52,9 @@ func (m *moduleIndex) add(name string, size int64, body io.Reader) error {
 	if !isModule(file) {
 		m.builtin = data
 		return nil
+	}
+	if file, data, err = unpackModule(file, data); err != nil {
+		return fmt.Errorf("unpack module %s: %w", name, err)
 	}
 	module := moduleName(file)
 	if other, ok := m.paths[module]; ok {
@@ -131,6 +134,30 @@ func (m *moduleIndex) write(file string, data []byte) error {
 		return fmt.Errorf("write %s: %w", header.Name, err)
 	}
 	return nil
+}
+
+// unpackModule gives a module without the compression that its name tells.
+// Initrds are compressed as a whole, and the guest needs no decompressor then.
+func unpackModule(file string, data []byte) (string, []byte, error) {
+	suffix := path.Ext(file)
+	if suffix == ".ko" {
+		return file, data, nil
+	}
+	if suffix != ".xz" {
+		return "", nil, fmt.Errorf("compression %s is not supported", suffix)
+	}
+	unpacker, err := xz.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return "", nil, err
+	}
+	unpacked, err := io.ReadAll(io.LimitReader(unpacker, kernelimage.MaxSize+1))
+	if err != nil {
+		return "", nil, err
+	}
+	if len(unpacked) > kernelimage.MaxSize {
+		return "", nil, fmt.Errorf("more than %d bytes", kernelimage.MaxSize)
+	}
+	return strings.TrimSuffix(file, suffix), unpacked, nil
 }
 
 // isModule tells modules by name, also those with the suffix of a compression.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -53,17 +54,19 @@ func (l *launcher) closed(ctx context.Context, reason error) (command, error) {
 	// A running server lives with the files that it was started with: others
 	// must mean another server, and start-up options are how Bazel tells.
 	mounts := digest(slices.Concat(sandbox, []string{version})...)
-	start := command{args: append(slices.Concat([]string{"env", "--ignore-signal=" + terminalSignals}, sandbox),
-		"--chdir", l.insideDir(),
-		"--",
-		"env", "--default-signal="+terminalSignals,
-		"/usr/bin/bazel",
-		"--nosystem_rc",
-		"--install_base=/usr/share/bazel",
-		"--trust_install_base",
-		"--host_jvm_args=-Dkindling.mounts="+mounts,
-		"--bazelrc="+options,
-	)}
+	bazel := []string{"/usr/bin/bazel", "--nosystem_rc", "--install_base=/usr/share/bazel", "--trust_install_base", "--bazelrc=" + options}
+	inside, err := json.Marshal(bazel)
+	if err != nil {
+		return command{}, err
+	}
+	start := command{
+		env: []variable{{"KINDLING_START", string(inside)}},
+		args: slices.Concat([]string{"env", "--ignore-signal=" + terminalSignals}, sandbox,
+			[]string{"--chdir", l.insideDir(), "--", "env", "--default-signal=" + terminalSignals},
+			bazel,
+			[]string{"--host_jvm_args=-Dkindling.mounts=" + mounts},
+		),
+	}
 	if os.Getenv("DEBIAN_MIRROR") == "" {
 		// The root has no apt to ask. Builds that need no package go on without,
 		// and those that do say themselves what to set.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,7 +156,13 @@ func TestClosedCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]variable{{"DEBIAN_MIRROR", "http://mirror.example/debian"}}, start.env, cmp.AllowUnexported(variable{})); diff != "" {
+	at := slices.Index(start.args, "/usr/bin/bazel")
+	inside, err := json.Marshal(start.args[at : len(start.args)-1]) // all but what tells servers of other mounts apart
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := variable{"KINDLING_START", string(inside)}
+	if diff := cmp.Diff([]variable{told, {"DEBIAN_MIRROR", "http://mirror.example/debian"}}, start.env, cmp.AllowUnexported(variable{})); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
 	hasAll(t, b.err.String(), "no Bazel of this machine's own: because", "tools/bazel: made it", "about a minute, once")
@@ -172,12 +180,12 @@ func TestClosedCommand(t *testing.T) {
 	}
 
 	t.Setenv("DEBIAN_MIRROR", "http://other.example") // which Bazel sees by itself
-	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || start.env != nil {
+	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || !slices.Equal(start.env, []variable{told}) {
 		t.Errorf("got %v, %v", start.env, err)
 	}
 	t.Setenv("DEBIAN_MIRROR", "")
 	b.fake("apt-get", "exit 1") // a root that is there needs no mirror
-	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || start.env != nil {
+	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || !slices.Equal(start.env, []variable{told}) {
 		t.Errorf("got %v, %v", start.env, err)
 	}
 }

@@ -23,7 +23,10 @@ var packages = []string{
 	"ca-certificates",
 	"e2fsprogs",
 	"git",
+	"nginx-core",
+	"qemu-system-arm",
 	"qemu-system-x86",
+	"squashfs-tools",
 	"vhost-device-vsock",
 }
 

@@ -1,6 +1,15 @@
-"""Makes a base layer from Debian's busybox."""
+"""Makes base layers."""
 
 load("//system:pinned_file.bzl", "PinnedFileInfo")
+
+BaseInfo = provider(
+    doc = "What an initrd is made from.",
+    fields = {
+        "arch": "string: x86_64 or aarch64",
+        "artifact": "string: its name in the lock",
+        "layer": "File: OCI layer tarball.",
+    },
+)
 
 def _busybox_layer_impl(ctx):
     package = ctx.attr.package[PinnedFileInfo]
@@ -20,7 +29,10 @@ def _busybox_layer_impl(ctx):
         progress_message = "Making base layer %{label}",
         execution_requirements = {"supports-path-mapping": "1"},
     )
-    return [DefaultInfo(files = depset([layer]))]
+    return [
+        DefaultInfo(files = depset([layer])),
+        BaseInfo(arch = package.arch, artifact = package.artifact, layer = layer),
+    ]
 
 busybox_layer = rule(
     _busybox_layer_impl,
@@ -29,4 +41,19 @@ busybox_layer = rule(
         "package": attr.label(mandatory = True, providers = [PinnedFileInfo]),
         "_mkbase": attr.label(default = "//tools/mkbase", executable = True, cfg = "exec"),
     },
+    provides = [BaseInfo],
+)
+
+def _pinned_layer_impl(ctx):
+    pinned = ctx.attr.file[PinnedFileInfo]
+    return [
+        DefaultInfo(files = depset([pinned.file])),
+        BaseInfo(arch = pinned.arch, artifact = pinned.artifact, layer = pinned.file),
+    ]
+
+pinned_layer = rule(
+    _pinned_layer_impl,
+    doc = "A root file system tarball of a distribution, which is an OCI layer as it is.",
+    attrs = {"file": attr.label(mandatory = True, providers = [PinnedFileInfo])},
+    provides = [BaseInfo],
 )

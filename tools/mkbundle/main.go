@@ -1,12 +1,15 @@
-// Mkbundle writes the manifest of an artifact set.
+// Mkbundle writes the manifest of an artifact set, whose files are in place
+// already: below the manifest's folder, where each stands in the set.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 
@@ -20,24 +23,57 @@ func main() {
 	}
 }
 
+// file is a file of the host and what it is.
+type file struct {
+	kind bundle.Kind
+	name string
+}
+
+// architecture is what the flags behind an --arch say.
+type architecture struct {
+	name, commandLine string
+	files             []file
+}
+
 func run(args []string, stderr io.Writer) error {
+	var arches []*architecture
+	// last is the architecture that a flag belongs to.
+	last := func(set func(*architecture)) error {
+		if len(arches) == 0 {
+			return errors.New("an --arch must stand before it")
+		}
+		set(arches[len(arches)-1])
+		return nil
+	}
 	flags := flag.NewFlagSet("mkbundle", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	manifest := &bundle.Manifest{Version: bundle.Version}
-	flags.StringVar(&manifest.Arch, "arch", "", "architecture of the set")
+	flags.Func("arch", "begin what belongs to `ARCH`", func(name string) error {
+		arches = append(arches, &architecture{name: name})
+		return nil
+	})
+	flags.Func("command-line", "the kernel's command `LINE`", func(line string) error {
+		return last(func(a *architecture) { a.commandLine = line })
+	})
+	flags.Func("file", "file of the set, as `KIND=FILE`", func(s string) error {
+		kind, name, ok := strings.Cut(s, "=")
+		if !ok {
+			return errors.New("want KIND=FILE")
+		}
+		return last(func(a *architecture) { a.files = append(a.files, file{bundle.Kind(kind), name}) })
+	})
 	out := flags.String("out", "", "write the manifest to `FILE`")
-	for _, kind := range []bundle.Kind{bundle.Base, bundle.Initrd, bundle.Kernel} {
-		flags.Func(string(kind), "the set's "+string(kind)+" `FILE`", func(name string) error {
-			file, err := bundle.Describe(os.DirFS(filepath.Dir(name)), kind, filepath.Base(name))
-			manifest.Files = append(manifest.Files, file)
-			return err
-		})
-	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *out == "" {
-		return fmt.Errorf("missing flag --out")
+	switch {
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case *out == "":
+		return errors.New("missing flag --out")
+	}
+	manifest, err := describe(filepath.Dir(*out), arches)
+	if err != nil {
+		return err
 	}
 	data, err := manifest.MarshalCanonical()
 	if err != nil {
@@ -47,4 +83,24 @@ func run(args []string, stderr io.Writer) error {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil
+}
+
+func describe(dir string, arches []*architecture) (*bundle.Manifest, error) {
+	manifest := &bundle.Manifest{Version: bundle.Version, AgentProtocol: bundle.AgentProtocol}
+	for _, arch := range arches {
+		described := bundle.Architecture{Arch: arch.name, CommandLine: arch.commandLine}
+		for _, file := range arch.files {
+			name, err := filepath.Rel(dir, file.name)
+			if err != nil {
+				return nil, fmt.Errorf("place %s: %w", file.kind, err)
+			}
+			entry, err := bundle.Describe(os.DirFS(dir), file.kind, filepath.ToSlash(name))
+			if err != nil {
+				return nil, err
+			}
+			described.Files = append(described.Files, entry)
+		}
+		manifest.Architectures = append(manifest.Architectures, described)
+	}
+	return manifest, nil
 }

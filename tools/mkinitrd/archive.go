@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"github.com/kindling-vm/kindling/internal/fstree"
+	"github.com/kindling-vm/kindling/internal/mtree"
 	"github.com/kindling-vm/kindling/tools/internal/newc"
 )
 
@@ -16,7 +17,7 @@ import (
 type archiver struct {
 	tree     *fstree.Tree
 	archive  *newc.Writer
-	listing  io.Writer
+	listing  *mtree.Writer
 	binaries map[*fstree.Node]bool
 	subdirs  map[string]uint32 // directory -> how many directories it has
 	links    map[*fstree.Inode]*hardLink
@@ -29,25 +30,26 @@ type hardLink struct {
 	left  int // names still to come
 }
 
-func writeArchive(w, listing io.Writer, tree *fstree.Tree, binaries map[*fstree.Node]bool) error {
-	a := &archiver{tree: tree, archive: newc.NewWriter(w), listing: listing, binaries: binaries,
+// writeArchive writes what the tree has above its lower nodes.
+func writeArchive(w, listing io.Writer, tree *fstree.Tree, lower, binaries map[*fstree.Node]bool) error {
+	a := &archiver{tree: tree, archive: newc.NewWriter(w), listing: mtree.NewWriter(listing), binaries: binaries,
 		subdirs: map[string]uint32{}, links: map[*fstree.Inode]*hardLink{}}
 	for name, n := range tree.All() {
 		if n.Type == fstree.Directory {
 			a.subdirs[path.Dir(name)]++
 		}
 	}
-	if _, err := io.WriteString(listing, "#mtree\n"); err != nil {
-		return fmt.Errorf("write listing: %w", err)
-	}
 	// The kernel made the root already, as 0755 of root. Only what differs has
 	// to be said.
-	if root := tree.Root(); root.Mode != 0o755 || root.UID != 0 || root.GID != 0 || len(root.Xattrs) > 0 {
+	if root := tree.Root(); !lower[root] && (root.Mode != 0o755 || root.UID != 0 || root.GID != 0 || len(root.Xattrs) > 0) {
 		if err := a.add(".", root); err != nil {
 			return err
 		}
 	}
 	for name, n := range tree.All() {
+		if lower[n] {
+			continue
+		}
 		if err := a.add(name, n); err != nil {
 			return err
 		}
@@ -62,15 +64,18 @@ func (a *archiver) add(name string, n *fstree.Node) error {
 	if err := a.addArchive(name, n); err != nil {
 		return fmt.Errorf("archive /%s: %w", name, err)
 	}
-	digest := ""
+	entry := &mtree.Entry{Path: name, Type: n.Type.String(), Mode: n.Mode, UID: n.UID, GID: n.GID, Target: n.Target}
+	if n.Type == fstree.Regular {
+		entry.Nlink = uint32(n.Nlink)
+	}
 	if n.Type == fstree.Regular && !a.binaries[n] {
 		sum := sha256.New()
 		if _, err := io.Copy(sum, a.tree.Open(n)); err != nil {
 			return fmt.Errorf("hash /%s: %w", name, err)
 		}
-		digest = fmt.Sprintf("%x", sum.Sum(nil))
+		entry.SHA256, entry.Size = fmt.Sprintf("%x", sum.Sum(nil)), n.Size
 	}
-	if _, err := io.WriteString(a.listing, listingLine(name, n, digest)); err != nil {
+	if err := a.listing.Write(entry); err != nil {
 		return fmt.Errorf("write listing: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,20 +15,25 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/kindling-vm/kindling/internal/fstree"
+	"github.com/kindling-vm/kindling/internal/mtree"
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
 )
 
-// epoch is the time of everything that is placed. The archive has no times, but
+// epoch is the time of everything that is placed. Archives have no times, but
 // the tree wants one.
 var epoch = time.Unix(0, 0)
 
-// build makes the archive and the listing.
-func build(o *options) (err error) {
+// makeSegment makes a segment and its listing.
+func makeSegment(o *segmentOptions) (err error) {
 	tree, err := fstree.New("")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
+	lower, err := addLower(tree, o.lower)
+	if err != nil {
+		return err
+	}
 	if err := addLayers(tree, o.layers); err != nil {
 		return err
 	}
@@ -45,10 +51,72 @@ func build(o *options) (err error) {
 			return fmt.Errorf("add modules of %s: %w", o.modules, err)
 		}
 	}
-	if err := checkInit(tree, o.arch); err != nil {
-		return fmt.Errorf("check /init: %w", err)
+	if init, err := tree.Lookup("init"); err == nil && !lower[init] {
+		if err := checkInit(tree, o.arch); err != nil {
+			return fmt.Errorf("check /init: %w", err)
+		}
 	}
-	return write(tree, binaries, o.out, o.listing)
+	return writeOutputs(o.out, o.listing, func(archive, listing io.Writer) error {
+		return compress(archive, o.compression, func(w io.Writer) error {
+			return writeArchive(w, listing, tree, lower, binaries)
+		})
+	})
+}
+
+// addLower makes the tree that the segments below leave, with empty files, and
+// gives its nodes.
+func addLower(tree *fstree.Tree, listings []string) (map[*fstree.Node]bool, error) {
+	lower := map[*fstree.Node]bool{tree.Root(): len(listings) > 0}
+	for _, name := range listings {
+		entries, err := readListing(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			if err := placeEntry(tree, &entry); err != nil {
+				return nil, fmt.Errorf("add %s: %w", name, err)
+			}
+		}
+	}
+	for _, n := range tree.All() {
+		lower[n] = true
+	}
+	return lower, nil
+}
+
+func readListing(name string) (entries []mtree.Entry, err error) {
+	err = readFile(name, func(f *os.File) error {
+		entries, err = mtree.Parse(f)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read listing %s: %w", name, err)
+	}
+	return entries, nil
+}
+
+// placeEntry places what a listing says. Its directory must be there: the kernel
+// makes none, and skips what has none.
+func placeEntry(tree *fstree.Tree, entry *mtree.Entry) error {
+	if entry.Path == "." {
+		return nil
+	}
+	if dir := path.Dir(entry.Path); dir != "." {
+		if n, err := tree.Lstat(dir); err != nil {
+			return err
+		} else if n.Type != fstree.Directory {
+			return fmt.Errorf("%s is below a %v", entry.Path, n.Type)
+		}
+	}
+	meta := fstree.Meta{Mode: entry.Mode, UID: entry.UID, GID: entry.GID, ModTime: epoch}
+	switch entry.Type {
+	case "dir":
+		return tree.PlaceDir(entry.Path, meta)
+	case "link":
+		return tree.PlaceSymlink(entry.Path, entry.Target, meta)
+	default:
+		return tree.PlaceFile(entry.Path, meta, strings.NewReader(""), 0)
+	}
 }
 
 func addLayers(tree *fstree.Tree, layers []string) error {
@@ -127,37 +195,32 @@ func checkInit(tree *fstree.Tree, arch string) error {
 	return nil
 }
 
-// write makes the output files. Each appears complete or not at all.
-func write(tree *fstree.Tree, binaries map[*fstree.Node]bool, out, listing string) (err error) {
-	archiveFile, err := pendingFile(out)
+// writeOutputs makes an archive and its listing. Each appears complete or not at
+// all.
+func writeOutputs(archiveName, listingName string, write func(archive, listing io.Writer) error) (err error) {
+	archiveFile, err := pendingFile(archiveName)
 	if err != nil {
 		return fmt.Errorf("create archive: %w", err)
 	}
 	defer func() { err = errors.Join(err, archiveFile.Cleanup()) }()
-	archive := bufio.NewWriterSize(archiveFile, 256<<10)
-	if listing == "" {
-		if err := writeArchive(archive, io.Discard, tree, binaries); err != nil {
-			return err
-		}
-		return finish(archive, archiveFile)
-	}
-	listingFile, err := pendingFile(listing)
+	listingFile, err := pendingFile(listingName)
 	if err != nil {
 		return fmt.Errorf("create listing: %w", err)
 	}
 	defer func() { err = errors.Join(err, listingFile.Cleanup()) }()
-	list := bufio.NewWriter(listingFile)
-	if err := writeArchive(archive, list, tree, binaries); err != nil {
+	archive := bufio.NewWriterSize(archiveFile, 256<<10)
+	listing := bufio.NewWriter(listingFile)
+	if err := write(archive, listing); err != nil {
 		return err
 	}
 	// A full disk shows before the first of the two appears.
-	if err := list.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", listing, err)
+	if err := listing.Flush(); err != nil {
+		return fmt.Errorf("write %s: %w", listingName, err)
 	}
 	if err := finish(archive, archiveFile); err != nil {
 		return err
 	}
-	return finish(list, listingFile)
+	return finish(listing, listingFile)
 }
 
 func pendingFile(path string) (*renameio.PendingFile, error) {

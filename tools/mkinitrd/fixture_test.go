@@ -118,10 +118,10 @@ func (f *fixture) modules(change func(entries []entry) []entry) string {
 	return "--modules=" + f.write("modules.tar", tarOf(f.t, entries))
 }
 
-// run calls the tool with outputs in the folder.
+// run makes a segment with outputs in the folder.
 func (f *fixture) run(args ...string) error {
 	var stdout, stderr bytes.Buffer
-	args = append([]string{"--arch=x86_64", "--out=" + f.path("out.cpio"), "--listing=" + f.path("out.mtree")}, args...)
+	args = append([]string{"segment", "--arch=x86_64", "--out=" + f.path("out.cpio"), "--listing=" + f.path("out.mtree")}, args...)
 	err := run(args, &stdout, &stderr)
 	if stdout.Len() != 0 {
 		f.t.Errorf("stdout has %q", stdout.String())

@@ -1,10 +1,13 @@
-// Mkinitrd makes an initrd: it puts OCI layers, programs, files and kernel
-// modules into one tree, checks that the guest can run it, and writes the tree
-// as an uncompressed cpio archive together with a listing of it.
+// Mkinitrd makes initrds of segments. Each segment is a cpio archive, plain or
+// compressed, of OCI layers, programs, files or kernel modules; the kernel
+// unpacks their concatenation, one on top of the other. A segment is made for
+// those below it, by their listings: it brings only what they do not have, and
+// nothing that is there already.
 //
-// The archive is a function of the content of the inputs alone. Order of flags
-// (other than of --layer and --module, where it has a meaning), names and times
-// of the input files, user and umask do not reach it.
+// Outputs are a function of the content of the inputs alone. Order of flags
+// (other than of --layer, --lower, --module and --segment, where it has a
+// meaning), names and times of the input files, user, umask and number of
+// processors do not reach them.
 package main
 
 import (
@@ -25,83 +28,140 @@ func main() {
 	}
 }
 
-// placement is a file of the host and where it goes.
-type placement struct{ dest, source string }
-
-// options are the command line.
-type options struct {
-	arch     string
-	layers   []string
-	binaries []placement
-	files    []placement
-	modules  string   // tar file
-	names    []string // of modules
-	out      string
-	listing  string // "" writes none
+// verbs are what the tool does, by its first argument.
+var verbs = map[string]func(args []string, stdout, stderr io.Writer) error{
+	"join":    runJoin,
+	"segment": runSegment,
 }
 
 func run(args []string, stdout, stderr io.Writer) error {
-	opts, err := parse(args, stdout, stderr)
+	if len(args) == 0 || verbs[args[0]] == nil {
+		return errors.New("want segment or join as first argument")
+	}
+	rest, err := expand(args[1:])
 	if err != nil {
 		return err
 	}
-	if err := build(opts); err != nil {
-		return fmt.Errorf("make initrd %s: %w", opts.out, err)
-	}
-	return nil
+	return verbs[args[0]](rest, stdout, stderr)
 }
 
-// parse reads the command line. An asked-for usage text is a result and goes to
-// stdout.
-func parse(args []string, stdout, stderr io.Writer) (*options, error) {
-	args, err := expand(args)
-	if err != nil {
-		return nil, err
-	}
-	var o options
-	flags := flag.NewFlagSet("mkinitrd", flag.ContinueOnError)
+// newFlags gives an empty set of flags. An asked-for usage text is a result and
+// goes to stdout.
+func newFlags(verb string, args []string, stdout, stderr io.Writer) *flag.FlagSet {
+	flags := flag.NewFlagSet("mkinitrd "+verb, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	for _, arg := range args {
 		if arg == "-h" || arg == "-help" || arg == "--help" {
 			flags.SetOutput(stdout)
 		}
 	}
+	return flags
+}
+
+// placement is a file of the host and where it goes.
+type placement struct{ dest, source string }
+
+// segmentOptions are the command line of segment.
+type segmentOptions struct {
+	arch        string
+	lower       []string // listings of the segments below
+	layers      []string
+	binaries    []placement
+	files       []placement
+	modules     string   // tar file
+	names       []string // of modules
+	compression string
+	out         string
+	listing     string
+}
+
+func runSegment(args []string, stdout, stderr io.Writer) error {
+	var o segmentOptions
+	flags := newFlags("segment", args, stdout, stderr)
 	flags.StringVar(&o.arch, "arch", "", "`ARCH` of the guest, x86_64 or aarch64")
-	flags.Func("layer", "OCI layer `FILE`, plain or compressed; later ones go on top", func(s string) error {
-		o.layers = append(o.layers, s)
-		return nil
-	})
+	flags.Func("lower", "listing `FILE` of a segment below this one, the lowest first", appendTo(&o.lower))
+	flags.Func("layer", "OCI layer `FILE`, plain or compressed; later ones go on top", appendTo(&o.layers))
 	flags.Func("binary", "static program to place with mode 0555, as `DEST=FILE`", func(s string) error {
 		return addPlacement(&o.binaries, s)
 	})
 	flags.Func("file", "file to place with mode 0444, as `DEST=FILE`", func(s string) error {
 		return addPlacement(&o.files, s)
 	})
-	flags.StringVar(&o.modules, "modules", "", "tar `FILE` with kernel modules, modules.dep and modules.builtin")
-	flags.Func("module", "kernel module `NAME` to include with what it needs, loaded in the order given", func(s string) error {
-		o.names = append(o.names, s)
-		return nil
-	})
-	flags.StringVar(&o.out, "out", "", "write the archive to `FILE`")
-	flags.StringVar(&o.listing, "listing", "", "write an mtree listing of the archive to `FILE`")
+	flags.StringVar(&o.modules, "modules", "", "tar `FILE` with kernel modules, modules.dep and modules.builtin, plain or compressed")
+	flags.Func("module", "kernel module `NAME` to include with what it needs, loaded in the order given", appendTo(&o.names))
+	flags.StringVar(&o.compression, "compression", "none", "`HOW` to compress the segment: none or zstd")
+	flags.StringVar(&o.out, "out", "", "write the segment to `FILE`")
+	flags.StringVar(&o.listing, "listing", "", "write an mtree listing of the segment to `FILE`")
 	if err := flags.Parse(args); err != nil {
-		return nil, err
+		return err
 	}
 	switch {
 	case flags.NArg() > 0:
-		return nil, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.out == "":
-		return nil, errors.New("flag --out is missing")
+		return errors.New("flag --out is missing")
+	case o.listing == "":
+		return errors.New("flag --listing is missing")
 	case len(o.names) > 0 && o.modules == "":
-		return nil, errors.New("flag --module needs --modules")
+		return errors.New("flag --module needs --modules")
+	case len(o.lower) > 0 && len(o.layers) > 0:
+		return errors.New("a segment with --layer must be the lowest: cpio archives cannot remove files")
+	case o.compression != "none" && o.compression != "zstd":
+		return fmt.Errorf("compression %q is neither none nor zstd", o.compression)
 	}
-	return &o, elfcheck.CheckArch(o.arch)
+	if err := elfcheck.CheckArch(o.arch); err != nil {
+		return err
+	}
+	if err := makeSegment(&o); err != nil {
+		return fmt.Errorf("make segment %s: %w", o.out, err)
+	}
+	return nil
+}
+
+// joinOptions are the command line of join.
+type joinOptions struct {
+	segments     []placement // listing and archive
+	out, listing string
+}
+
+func runJoin(args []string, stdout, stderr io.Writer) error {
+	var o joinOptions
+	flags := newFlags("join", args, stdout, stderr)
+	flags.Func("segment", "segment with its listing as `LISTING=FILE`, the lowest first", func(s string) error {
+		return addPlacement(&o.segments, s)
+	})
+	flags.StringVar(&o.out, "out", "", "write the initrd to `FILE`")
+	flags.StringVar(&o.listing, "listing", "", "write an mtree listing of the initrd to `FILE`")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.out == "":
+		return errors.New("flag --out is missing")
+	case o.listing == "":
+		return errors.New("flag --listing is missing")
+	case len(o.segments) == 0:
+		return errors.New("flag --segment is missing")
+	}
+	if err := join(&o); err != nil {
+		return fmt.Errorf("make initrd %s: %w", o.out, err)
+	}
+	return nil
+}
+
+func appendTo(list *[]string) func(string) error {
+	return func(s string) error {
+		*list = append(*list, s)
+		return nil
+	}
 }
 
 func addPlacement(list *[]placement, s string) error {
 	dest, source, ok := strings.Cut(s, "=")
 	if !ok || dest == "" || source == "" {
-		return errors.New("want DEST=FILE")
+		return errors.New("want two names with = between them")
 	}
 	*list = append(*list, placement{dest, source})
 	return nil

@@ -34,7 +34,7 @@ func addModules(tree *fstree.Tree, file string, names []string, arch string) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	if err := readFile(file, func(f *os.File) error { return source.AddTar(f) }); err != nil {
+	if err := readFile(file, func(f *os.File) error { return source.AddBlob(f) }); err != nil {
 		return err
 	}
 	m, err := readModules(source)

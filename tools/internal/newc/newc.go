@@ -33,6 +33,10 @@ const (
 	TypeSymlink = 0o120000
 )
 
+// Alignment is of what headers and bodies start at multiples, in bytes. Where
+// archives are concatenated, the next one has to start at one too.
+const Alignment = 4
+
 const (
 	// pathMax is PATH_MAX of the kernel, which counts the NUL at the end.
 	pathMax = 4096
@@ -154,8 +158,8 @@ func (w *Writer) start(h Header) error {
 
 var zeros [4]byte
 
-// padding is how many bytes are missing to a multiple of 4.
-func padding(n int64) int { return int(-n & 3) }
+// padding is how many bytes are missing to a multiple of Alignment.
+func padding(n int64) int { return int(-n & (Alignment - 1)) }
 
 func appendHex(b []byte, v uint32) []byte {
 	const digits = "0123456789ABCDEF"

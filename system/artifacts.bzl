@@ -1,0 +1,68 @@
+"""Declares targets for what the lock has."""
+
+load("@artifacts//:index.bzl", "ARCHES", "BASES", "KERNELS", "PROFILES")
+load("@bazel_skylib//rules:common_settings.bzl", "string_flag")
+load("//platforms:arch.bzl", "for_arch")
+load("//tools/kernelprep:defs.bzl", "kernel")
+load("//tools/mkbase:defs.bzl", "busybox_layer", "pinned_layer")
+
+def _tags(artifact):
+    # What cannot be built is left out of //...
+    return [] if artifact["is_pinned"] else ["manual"]
+
+def locked_artifacts(visibility):
+    """A target for each kernel and base of the lock, and those of the profile.
+
+    They are for the architecture that is built for; NAME_ARCH is for ARCH.
+    `kernel` and `base` are those of the profile that --//system:profile names.
+
+    Args:
+        visibility: of all.
+    """
+    string_flag(
+        name = "profile",
+        build_setting_default = "debian",
+        values = PROFILES.keys(),
+    )
+    for profile in PROFILES:
+        native.config_setting(
+            name = "profile_" + profile,
+            flag_values = {":profile": profile},
+        )
+    for kind in ["base", "kernel"]:
+        native.alias(
+            name = kind,
+            actual = select({":profile_" + profile: choice[kind] for profile, choice in PROFILES.items()}),
+            tags = ["manual"],
+            visibility = visibility,
+        )
+    for name, artifact in KERNELS.items():
+        kernel(
+            name = name,
+            file = "@artifacts//:" + name,
+            tags = _tags(artifact),
+            visibility = visibility,
+        )
+        for arch in ARCHES:
+            for_arch(
+                name = "{}_{}".format(name, arch),
+                actual = name,
+                arch = arch,
+                tags = _tags(artifact),
+                visibility = visibility,
+            )
+    for name, artifact in BASES.items():
+        if artifact["is_deb"]:
+            busybox_layer(
+                name = name,
+                package = "@artifacts//:" + name,
+                tags = _tags(artifact),
+                visibility = visibility,
+            )
+        else:
+            pinned_layer(
+                name = name,
+                file = "@artifacts//:" + name,
+                tags = ["manual"],
+                visibility = visibility,
+            )

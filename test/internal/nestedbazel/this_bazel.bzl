@@ -1,0 +1,39 @@
+"""Tells tests how the Bazel that runs them was started, so that they can start another."""
+
+_BUILD = """exports_files(["this_bazel.json"])
+"""
+
+def _this_bazel_impl(ctx):
+    root = ctx.path(Label("@@//:MODULE.bazel")).dirname
+    sources = []
+    for entry in root.readdir():
+        # The links that Bazel makes, and what one person wants on one machine.
+        if entry.basename.startswith("bazel-") or entry.basename in [".git", ".bazelrc.user"]:
+            continue
+        if entry.is_dir:
+            ctx.watch_tree(entry)
+        else:
+            ctx.watch(entry)
+        sources.append(entry)
+    ctx.file("workspace/.keep")
+    result = ctx.execute(["cp", "-R", "-P"] + sources + [ctx.path("workspace")])
+    if result.return_code:
+        fail("copy workspace: " + result.stderr)
+    ctx.file("this_bazel.json", json.encode({
+        "command": json.decode(ctx.getenv("KINDLING_START", "[]")),
+        "external": str(ctx.path(".").dirname),
+        "goroot": ctx.getenv("GOROOT", ""),
+        "workspace": str(ctx.path("workspace")),
+    }))
+    ctx.file("BUILD.bazel", _BUILD)
+
+_this_bazel = repository_rule(
+    _this_bazel_impl,
+    doc = """this_bazel.json, and a copy of the workspace that follows every change.
+
+The copy is there because tests do not see a workspace below /tmp. It is no
+declared input: what a test builds in it is, so that the test runs again when
+that changes and not at every other edit.""",
+)
+
+this_bazel = module_extension(lambda ctx: _this_bazel(name = "this_bazel"))
