@@ -5,6 +5,7 @@ load("@bazel_skylib//rules:common_settings.bzl", "string_flag")
 load("//platforms:arch.bzl", "for_arch")
 load("//tools/kernelprep:defs.bzl", "kernel")
 load("//tools/mkbase:defs.bzl", "busybox_layer", "pinned_layer")
+load("//tools/mkheaders:defs.bzl", "kernel_headers")
 
 def _tags(artifact):
     # What cannot be built is left out of //...
@@ -13,8 +14,9 @@ def _tags(artifact):
 def locked_artifacts(visibility):
     """A target for each kernel and base of the lock, and those of the profile.
 
-    They are for the architecture that is built for; NAME_ARCH is for ARCH.
-    `kernel` and `base` are those of the profile that --//system:profile names.
+    They are for the architecture that is built for; KERNEL_ARCH is for ARCH.
+    `base`, `headers` and `kernel` are those of the profile that
+    --//system:profile names; KERNEL_headers are a kernel's.
 
     Args:
         visibility: of all.
@@ -36,10 +38,23 @@ def locked_artifacts(visibility):
             tags = ["manual"],
             visibility = visibility,
         )
+    native.alias(
+        name = "headers",
+        actual = select({":profile_" + profile: choice["kernel"] + "_headers" for profile, choice in PROFILES.items()}),
+        tags = ["manual"],
+        visibility = visibility,
+    )
     for name, artifact in KERNELS.items():
         kernel(
             name = name,
             file = "@artifacts//:" + name,
+            tags = _tags(artifact),
+            visibility = visibility,
+        )
+        kernel_headers(
+            name = name + "_headers",
+            kernel = name,
+            parts = ["@artifacts//:" + part for part in artifact["headers"]],
             tags = _tags(artifact),
             visibility = visibility,
         )

@@ -18,6 +18,8 @@ def _artifacts_impl(ctx):
         names.setdefault(artifact.name, []).append(artifact.arch)
     for name, arches in names.items():
         build.append(_choice(name, arches))
+    build.append(_group("debian_packages", [artifact for artifact in lock.artifacts if artifact.path]))
+    build.append(_group("url_files", [artifact for artifact in lock.artifacts if artifact.urls and artifact.sha256]))
     _hub(
         name = "artifacts",
         build = "\n".join(build),
@@ -73,6 +75,14 @@ alias(
             "{}: {}".format(repr("@platforms//cpu:" + arch), repr(":{}_{}".format(name, arch)))
             for arch in arches
         ]),
+    )
+
+def _group(name, artifacts):
+    """Pinned files of all architectures. The _ keeps its name apart from artifacts' names."""
+    return _call(
+        "filegroup",
+        name = name,
+        srcs = [":{}_{}".format(artifact.name, artifact.arch) for artifact in artifacts],
     )
 
 def _call(rule, **kwargs):

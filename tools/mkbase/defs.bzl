@@ -6,7 +6,7 @@ BaseInfo = provider(
     doc = "What an initrd is made from.",
     fields = {
         "arch": "string: x86_64 or aarch64",
-        "artifact": "string: its name in the lock",
+        "artifact": "string: its name in the lock; None where it is not from there",
         "layer": "File: OCI layer tarball.",
     },
 )
@@ -55,5 +55,52 @@ pinned_layer = rule(
     _pinned_layer_impl,
     doc = "A root file system tarball of a distribution, which is an OCI layer as it is.",
     attrs = {"file": attr.label(mandatory = True, providers = [PinnedFileInfo])},
+    provides = [BaseInfo],
+)
+
+def _oci_base_impl(ctx):
+    layer = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
+    args = ctx.actions.args()
+    files = ctx.files.image
+    # A layout is given by its oci-layout file, which lies at its root.
+    markers = [file for file in files if file.basename == "oci-layout"]
+    if markers:
+        args.add("--image", markers[0].dirname)
+    elif len(files) == 1:
+        args.add("--image", files[0].path)
+    else:
+        fail("{} has {} files, want an archive, a folder, or a layout with its file oci-layout".format(ctx.attr.image.label, len(files)))
+    if ctx.attr.digest:
+        args.add("--digest", ctx.attr.digest)
+    args.add("--arch", ctx.attr.arch)
+    args.add("--out", layer)
+    ctx.actions.run(
+        executable = ctx.executable._mkbase,
+        arguments = [args],
+        inputs = files,
+        outputs = [layer],
+        mnemonic = "MkBase",
+        progress_message = "Flattening image %{label}",
+    )
+    return [
+        DefaultInfo(files = depset([layer])),
+        BaseInfo(arch = ctx.attr.arch, artifact = None, layer = layer),
+    ]
+
+oci_base = rule(
+    _oci_base_impl,
+    doc = """The layers of an OCI image as one, checked by digest, size and diff ID.
+
+docs/layers.md has what becomes of every odd one.""",
+    attrs = {
+        "arch": attr.string(mandatory = True, values = ["aarch64", "x86_64"]),
+        "digest": attr.string(doc = "sha256:HEX of the manifest, or of an index that leads to it."),
+        "image": attr.label(
+            mandatory = True,
+            allow_files = True,
+            doc = "OCI image layout as a folder or a filegroup, OCI archive, or archive of docker save. oci_image fetches one from a registry.",
+        ),
+        "_mkbase": attr.label(default = "//tools/mkbase", executable = True, cfg = "exec"),
+    },
     provides = [BaseInfo],
 )

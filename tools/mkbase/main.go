@@ -1,7 +1,6 @@
-// Mkbase makes the base layer of the initrd from Debian's busybox-static
-// package: busybox, a symbolic link for each of its commands, and the folders
-// and files that programs expect of a root file system. It is an OCI layer like
-// any other, so an Alpine layer can stand in its place.
+// Mkbase makes the base layer of an initrd: of Debian's busybox-static package,
+// with a symbolic link for each command of busybox and the folders and files that
+// programs expect of a root file system, or of all layers of an OCI image.
 package main
 
 import (
@@ -18,6 +17,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/kindling-vm/kindling/internal/fstree"
 	"github.com/kindling-vm/kindling/tools/internal/deb"
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
 )
@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-func run(args []string, stdout, stderr io.Writer) error {
+func run(args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("mkbase", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	for _, arg := range args {
@@ -42,7 +42,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	pkg := flags.String("deb", "", "Debian package busybox-static in `FILE`")
 	sha256 := flags.String("sha256", "", "the package's SHA-256 in `HEX`")
-	arch := flags.String("arch", "", "`ARCH` that busybox must be for, x86_64 or aarch64")
+	image := flags.String("image", "", "OCI image layout `FOLDER`, OCI archive or archive of docker save, in place of a package")
+	digest := flags.String("digest", "", "`DIGEST` of the image's manifest, or of an index that leads to it; none takes what is there")
+	arch := flags.String("arch", "", "`ARCH` that it must be for, x86_64 or aarch64")
 	refetch := flags.String("refetch", "", "`COMMAND` that fetches the package again, for the message about a changed one")
 	out := flags.String("out", "", "write the layer, a gzip-compressed tar, to `FILE`")
 	if err := flags.Parse(args); err != nil {
@@ -51,29 +53,53 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	for _, name := range []string{"deb", "sha256", "arch", "out"} {
+	needed := []string{"deb", "sha256", "arch", "out"}
+	if *image != "" {
+		needed = []string{"image", "arch", "out"}
+	}
+	for _, name := range needed {
 		if flags.Lookup(name).Value.String() == "" {
 			return fmt.Errorf("flag --%s is missing", name)
 		}
 	}
+	if *image != "" && *pkg != "" {
+		return errors.New("flags --deb and --image exclude each other")
+	}
 	if err := elfcheck.CheckArch(*arch); err != nil {
 		return err
 	}
-	busybox, err := readBusybox(*pkg, *sha256)
+	tree, err := fstree.New("")
 	if err != nil {
-		return deb.Advise(err, *refetch)
+		return err
 	}
-	if err := elfcheck.CheckStatic(bytes.NewReader(busybox), *arch); err != nil {
-		return fmt.Errorf("check busybox of %s: %w", *pkg, err)
+	defer func() { err = errors.Join(err, tree.Close()) }()
+	if *image != "" {
+		err = addImage(tree, *image, *arch, *digest)
+	} else {
+		err = addBusybox(tree, *pkg, *sha256, *arch, *refetch)
 	}
-	names, err := applets(busybox)
 	if err != nil {
-		return fmt.Errorf("find applets of busybox of %s: %w", *pkg, err)
+		return err
 	}
-	if err := writeFile(*out, busybox, names); err != nil {
+	if err := writeFile(*out, tree); err != nil {
 		return fmt.Errorf("make layer %s: %w", *out, err)
 	}
 	return nil
+}
+
+func addBusybox(tree *fstree.Tree, pkg, sha256, arch, refetch string) error {
+	busybox, err := readBusybox(pkg, sha256)
+	if err != nil {
+		return deb.Advise(err, refetch)
+	}
+	if err := elfcheck.CheckStatic(bytes.NewReader(busybox), arch); err != nil {
+		return fmt.Errorf("check busybox of %s: %w", pkg, err)
+	}
+	names, err := applets(busybox)
+	if err != nil {
+		return fmt.Errorf("find applets of busybox of %s: %w", pkg, err)
+	}
+	return addFiles(tree, busybox, names)
 }
 
 // readBusybox takes the program from the package. Debian moved it from /bin to
@@ -101,7 +127,7 @@ func readBusybox(pkg, sha256 string) ([]byte, error) {
 }
 
 // writeFile makes the output file, complete or not at all.
-func writeFile(out string, busybox []byte, names []string) (err error) {
+func writeFile(out string, tree *fstree.Tree) (err error) {
 	file, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(0o644))
 	if err != nil {
 		return fmt.Errorf("create file: %w", err)
@@ -112,7 +138,7 @@ func writeFile(out string, busybox []byte, names []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := writeLayer(compressor, busybox, names); err != nil {
+	if err := tree.WriteTar(compressor); err != nil {
 		return err
 	}
 	if err := compressor.Close(); err != nil {

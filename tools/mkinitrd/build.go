@@ -47,7 +47,7 @@ func makeSegment(o *segmentOptions) (err error) {
 		}
 	}
 	if o.modules != "" {
-		if err := addModules(tree, o.modules, o.names, o.arch); err != nil {
+		if err := addModules(tree, o); err != nil {
 			return fmt.Errorf("add modules of %s: %w", o.modules, err)
 		}
 	}

@@ -2,6 +2,8 @@
 
 load("//tools/kernelprep:defs.bzl", "KernelInfo")
 load("//tools/mkbase:defs.bzl", "BaseInfo")
+load("//tools/mkheaders:defs.bzl", "HeadersInfo")
+load("//tools/mksbom:defs.bzl", "GoModulesInfo", "go_modules")
 
 InitrdInfo = provider(
     doc = "An initrd for one architecture.",
@@ -9,7 +11,7 @@ InitrdInfo = provider(
         "arch": "string: x86_64 or aarch64",
         "archive": "File: the segments one behind the other, as the kernel takes it.",
         "listing": "File: mtree of every entry.",
-        "programs": "dict: path in the initrd -> File of each program.",
+        "programs": "dict: path in the initrd -> struct of file and buildinfo (see GoModulesInfo) of each program.",
         "segments": "list of structs of name, archive and listing, the lowest first.",
     },
 )
@@ -28,7 +30,15 @@ def _initrd_impl(ctx):
         args = ctx.actions.args()
         args.add("--modules", kernel.modules)
         args.add_all(ctx.attr.modules, before_each = "--module")
+        args.add_all(ctx.attr.optional_modules, before_each = "--optional-module")
         segments.append(_segment(ctx, "modules", segments, args, [kernel.modules]))
+    if ctx.attr.headers:
+        headers = ctx.attr.headers[HeadersInfo]
+        if headers.arch != kernel.arch:
+            fail("headers {} are for {}, kernel for {}".format(ctx.attr.headers.label, headers.arch, kernel.arch))
+        args = ctx.actions.args()
+        args.add(headers.image, format = "--file=/kernel-headers.squashfs=%s")
+        segments.append(_segment(ctx, "headers", segments, args, [headers.image], compression = "none"))
     if ctx.attr.files:
         segments.append(_files_segment(ctx, "files", segments, "--file", ctx.attr.files))
     segments.append(_files_segment(ctx, "programs", segments, "--binary", ctx.attr.binaries))
@@ -46,7 +56,10 @@ def _initrd_impl(ctx):
             arch = kernel.arch,
             archive = archive,
             listing = listing,
-            programs = {path: _only_file(target) for path, target in ctx.attr.binaries.items()},
+            programs = {
+                path: struct(file = _only_file(target), buildinfo = target[GoModulesInfo].buildinfo)
+                for path, target in ctx.attr.binaries.items()
+            },
             segments = segments,
         ),
     ]
@@ -57,13 +70,13 @@ def _files_segment(ctx, name, lower, flag, files):
         args.add(_only_file(target), format = "{}={}=%s".format(flag, path.replace("%", "%%")))
     return _segment(ctx, name, lower, args, [_only_file(target) for target in files.values()])
 
-def _segment(ctx, name, lower, args, inputs):
+def _segment(ctx, name, lower, args, inputs, compression = None):
     archive = ctx.actions.declare_file("{}_segments/{}.cpio".format(ctx.label.name, name))
     listing = ctx.actions.declare_file("{}_segments/{}.mtree".format(ctx.label.name, name))
     common = ctx.actions.args()
     common.add("--arch", ctx.attr.kernel[KernelInfo].arch)
     common.add_all([segment.listing for segment in lower], before_each = "--lower")
-    common.add("--compression", ctx.attr.compression)
+    common.add("--compression", compression or ctx.attr.compression)
     _run(
         ctx,
         "segment",
@@ -107,11 +120,17 @@ Each is a segment of its own, made by an action of its own, so that a change of
 one leaves the others as they are.""",
     attrs = {
         "base": attr.label(doc = "Layer below everything else.", providers = [BaseInfo]),
-        "binaries": attr.string_keyed_label_dict(mandatory = True, doc = "Static programs by their path in the initrd, mode 0555."),
-        "compression": attr.string(default = "none", doc = "Of each segment.", values = ["none", "zstd"]),
+        "binaries": attr.string_keyed_label_dict(
+            mandatory = True,
+            aspects = [go_modules],
+            doc = "Static Go programs by their path in the initrd, mode 0555.",
+        ),
+        "compression": attr.string(default = "none", doc = "Of each segment but the headers', which are compressed in themselves.", values = ["none", "zstd"]),
         "files": attr.string_keyed_label_dict(doc = "Files by their path in the initrd, mode 0444.", allow_files = True),
+        "headers": attr.label(doc = "The kernel's headers, as /kernel-headers.squashfs.", providers = [HeadersInfo]),
         "kernel": attr.label(mandatory = True, providers = [KernelInfo]),
         "modules": attr.string_list(doc = "Kernel modules that init loads, in this order, each behind what it depends on."),
+        "optional_modules": attr.string_list(doc = "Kernel modules that are there for when they are needed."),
         "_mkinitrd": attr.label(default = "//tools/mkinitrd", executable = True, cfg = "exec"),
     },
     provides = [InitrdInfo],

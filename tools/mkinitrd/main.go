@@ -69,7 +69,8 @@ type segmentOptions struct {
 	binaries    []placement
 	files       []placement
 	modules     string   // tar file
-	names       []string // of modules
+	names       []string // of modules that init loads
+	optional    []string // of modules that are there
 	compression string
 	out         string
 	listing     string
@@ -89,6 +90,7 @@ func runSegment(args []string, stdout, stderr io.Writer) error {
 	})
 	flags.StringVar(&o.modules, "modules", "", "tar `FILE` with kernel modules, modules.dep and modules.builtin, plain or compressed")
 	flags.Func("module", "kernel module `NAME` to include with what it needs, loaded in the order given", appendTo(&o.names))
+	flags.Func("optional-module", "kernel module `NAME` to include with what it needs", appendTo(&o.optional))
 	flags.StringVar(&o.compression, "compression", "none", "`HOW` to compress the segment: none or zstd")
 	flags.StringVar(&o.out, "out", "", "write the segment to `FILE`")
 	flags.StringVar(&o.listing, "listing", "", "write an mtree listing of the segment to `FILE`")
@@ -102,8 +104,8 @@ func runSegment(args []string, stdout, stderr io.Writer) error {
 		return errors.New("flag --out is missing")
 	case o.listing == "":
 		return errors.New("flag --listing is missing")
-	case len(o.names) > 0 && o.modules == "":
-		return errors.New("flag --module needs --modules")
+	case len(o.names)+len(o.optional) > 0 && o.modules == "":
+		return errors.New("a module needs the flag --modules")
 	case len(o.lower) > 0 && len(o.layers) > 0:
 		return errors.New("a segment with --layer must be the lowest: cpio archives cannot remove files")
 	case o.compression != "none" && o.compression != "zstd":

@@ -184,7 +184,7 @@ func TestUsage(t *testing.T) {
 		{"unknown flag", []string{"segment", "--nope"}, "flag provided but not defined: -nope"},
 		{"binary without file", []string{"segment", "--binary=/init"}, `invalid value "/init" for flag -binary: want two names with = between them`},
 		{"file without dest", []string{"segment", "--file==x"}, `invalid value "=x" for flag -file: want two names with = between them`},
-		{"module without modules", []string{"segment", "--out=x", "--listing=x", "--module=a"}, "flag --module needs --modules"},
+		{"module without modules", []string{"segment", "--out=x", "--listing=x", "--module=a"}, "a module needs the flag --modules"},
 		{"layer on top", []string{"segment", "--out=x", "--listing=x", "--lower=a", "--layer=b"}, "a segment with --layer must be the lowest: cpio archives cannot remove files"},
 		{"compression", []string{"segment", "--out=x", "--listing=x", "--compression=lz4"}, `compression "lz4" is neither none nor zstd`},
 		{"join without out", []string{"join"}, "flag --out is missing"},
@@ -267,6 +267,7 @@ func TestRunRejects(t *testing.T) {
 		{"name that ends an archive", func(f *fixture) []string { return []string{f.binary("/init"), f.binary("/TRAILER!!!")} }, `archive /TRAILER!!!: write entry "TRAILER!!!": name marks the end of an archive`},
 
 		{"unknown module", func(f *fixture) []string { return []string{f.modules(nil), "--module=virtio-blk"} }, "kernel " + release + " has no module virtio-blk"},
+		{"module and optional module", func(f *fixture) []string { return []string{f.modules(nil), "--module=c-d", "--optional-module=c_d"} }, "module c_d is named twice"},
 		{"module twice", func(f *fixture) []string { return []string{f.modules(nil), "--module=c-d", "--module=c_d"} }, "module c_d is named twice"},
 		{"modules missing", func(f *fixture) []string { return []string{"--modules=" + f.path("no")} }, "no: no such file or directory"},
 		{"no modules in it", func(f *fixture) []string { return []string{f.modules(func(e []entry) []entry { return nil })} }, "there is no lib/modules/RELEASE"},
@@ -347,6 +348,13 @@ func TestAccepts(t *testing.T) {
 			root.Mode, root.Uid = 0o700, 7
 			return []string{f.layer("l", root, dir("d")), f.binary("init")}
 		}, []string{"1 . 040700 7:0 nlink 3", "2 d 040755 0:0 nlink 2", "3 init 100555 0:0 nlink 1 120 bytes"}},
+		{"optional modules", func(f *fixture) []string {
+			return []string{f.modules(nil), "--module=alone", "--optional-module=b", "--optional-module=ext4"}
+		}, []string{"1 etc 040755 0:0 nlink 2", "2 etc/modules 100444 0:0 nlink 1 6 bytes", "3 lib 040755 0:0 nlink 3", "4 lib/modules 040755 0:0 nlink 3",
+			"5 lib/modules/" + release + " 040755 0:0 nlink 3", "6 lib/modules/" + release + "/kernel 040755 0:0 nlink 3",
+			"7 lib/modules/" + release + "/kernel/alone.ko 100444 0:0 nlink 1 135 bytes", "8 lib/modules/" + release + "/kernel/x 040755 0:0 nlink 2",
+			"9 lib/modules/" + release + "/kernel/x/b.ko 100444 0:0 nlink 1 133 bytes", "10 lib/modules/" + release + "/kernel/x/c-d.ko 100444 0:0 nlink 1 135 bytes",
+			"11 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1 65 bytes"}},
 		{"no modules wanted", func(f *fixture) []string { return []string{f.binary("init"), f.modules(nil)} },
 			[]string{"1 etc 040755 0:0 nlink 2", "2 etc/modules 100444 0:0 nlink 1", "3 init 100555 0:0 nlink 1 120 bytes", "4 lib 040755 0:0 nlink 3",
 				"5 lib/modules 040755 0:0 nlink 3", "6 lib/modules/" + release + " 040755 0:0 nlink 2", "7 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1"}},

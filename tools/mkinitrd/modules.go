@@ -26,28 +26,28 @@ type modules struct {
 }
 
 // addModules places the named modules and what they need, the lines of
-// modules.dep that are about them, and /etc/modules with the names in the order
-// given, by which the guest's init loads them.
-func addModules(tree *fstree.Tree, file string, names []string, arch string) (err error) {
+// modules.dep that are about them, and /etc/modules with the names of those that
+// are not optional, in the order given, by which the guest's init loads them.
+func addModules(tree *fstree.Tree, o *segmentOptions) (err error) {
 	source, err := fstree.New("")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	if err := readFile(file, func(f *os.File) error { return source.AddBlob(f) }); err != nil {
+	if err := readFile(o.modules, func(f *os.File) error { return source.AddBlob(f) }); err != nil {
 		return err
 	}
 	m, err := readModules(source)
 	if err != nil {
 		return err
 	}
-	chosen, load, err := m.choose(names)
+	chosen, load, err := m.choose(o.names, o.optional)
 	if err != nil {
 		return err
 	}
 	var dep strings.Builder
 	for _, file := range chosen {
-		if err := m.place(tree, file, arch); err != nil {
+		if err := m.place(tree, file, o.arch); err != nil {
 			return fmt.Errorf("place module %s: %w", file, err)
 		}
 		fmt.Fprintf(&dep, "%s:", file)
@@ -87,11 +87,11 @@ func (m *modules) place(tree *fstree.Tree, file, arch string) error {
 }
 
 // choose returns the files of the named modules with what they need, sorted,
-// and the names of those that are not built in.
-func (m *modules) choose(names []string) (files, load []string, err error) {
+// and the names of those to load that are not built in.
+func (m *modules) choose(names, optional []string) (files, load []string, err error) {
 	chosen := map[string]bool{}
 	seen := map[string]bool{}
-	for _, given := range names {
+	for i, given := range slices.Concat(names, optional) {
 		name := moduleName(given)
 		if seen[name] {
 			return nil, nil, fmt.Errorf("module %s is named twice", given)
@@ -104,7 +104,9 @@ func (m *modules) choose(names []string) (files, load []string, err error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("kernel %s has no module %s", m.release, given)
 		}
-		load = append(load, name)
+		if i < len(names) {
+			load = append(load, name)
+		}
 		for _, needed := range append([]string{file}, m.needs[file]...) {
 			if _, ok := m.needs[needed]; !ok {
 				return nil, nil, fmt.Errorf("module %s needs %s, which modules.dep does not have", given, needed)

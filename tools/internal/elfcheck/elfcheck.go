@@ -31,7 +31,7 @@ func CheckArch(arch string) error {
 // CheckStatic checks that r is a program for arch that needs no interpreter and
 // no library. A position-independent one is fine.
 func CheckStatic(r io.ReaderAt, arch string) error {
-	file, err := open(r, arch)
+	file, err := Open(r, arch)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func CheckStatic(r io.ReaderAt, arch string) error {
 // CheckModule checks that r is a kernel module, or another object file, for
 // arch.
 func CheckModule(r io.ReaderAt, arch string) error {
-	file, err := open(r, arch)
+	file, err := Open(r, arch)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,8 @@ func CheckModule(r io.ReaderAt, arch string) error {
 	return nil
 }
 
-func open(r io.ReaderAt, arch string) (*elf.File, error) {
+// Open reads the headers of an ELF file that has to be for arch.
+func Open(r io.ReaderAt, arch string) (*elf.File, error) {
 	want, ok := machines[arch]
 	if !ok {
 		return nil, CheckArch(arch)
