@@ -62,6 +62,7 @@ def _oci_base_impl(ctx):
     layer = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
     args = ctx.actions.args()
     files = ctx.files.image
+
     # A layout is given by its oci-layout file, which lies at its root.
     markers = [file for file in files if file.basename == "oci-layout"]
     if markers:

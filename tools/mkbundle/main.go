@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stderr); err != nil {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintf(os.Stderr, "mkbundle: %v\n", err)
 		os.Exit(1)
 	}
@@ -35,7 +35,7 @@ type architecture struct {
 	files             []file
 }
 
-func run(args []string, stderr io.Writer) error {
+func run(args []string, stdout, stderr io.Writer) error {
 	var arches []*architecture
 	// last is the architecture that a flag belongs to.
 	last := func(set func(*architecture)) error {
@@ -79,10 +79,16 @@ func run(args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	id, err := manifest.ID()
+	if err != nil {
+		return err
+	}
 	if err := renameio.WriteFile(*out, data, 0o644, renameio.WithTempDir(filepath.Dir(*out)), renameio.WithStaticPermissions(0o644)); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
-	return nil
+	// Bazel shows it when it runs the action.
+	_, err = fmt.Fprintf(stdout, "artifact set %s\n", id)
+	return err
 }
 
 func describe(dir string, arches []*architecture) (*bundle.Manifest, error) {

@@ -31,7 +31,8 @@ func TestRun(t *testing.T) {
 		}
 	}
 	out := filepath.Join(dir, "manifest.json")
-	if err := run(append(args, "--out="+out), io.Discard); err != nil {
+	var stdout strings.Builder
+	if err := run(append(args, "--out="+out), &stdout, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)
@@ -41,6 +42,9 @@ func TestRun(t *testing.T) {
 	m, err := bundle.Parse(data)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if id, err := m.ID(); err != nil || stdout.String() != "artifact set "+id+"\n" {
+		t.Errorf("stdout = %q, want the ID %s, %v", stdout.String(), id, err)
 	}
 	var names []string
 	for _, arch := range m.Architectures {
@@ -84,7 +88,7 @@ func TestRunRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			err := run(test.args, io.Discard)
+			err := run(test.args, io.Discard, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got error %v, want %q", err, test.want)
 			}

@@ -39,10 +39,10 @@ func writeArchive(w, listing io.Writer, tree *fstree.Tree, lower, binaries map[*
 			a.subdirs[path.Dir(name)]++
 		}
 	}
-	// The kernel made the root already, as 0755 of root. Only what differs has
-	// to be said.
-	if root := tree.Root(); !lower[root] && (root.Mode != 0o755 || root.UID != 0 || root.GID != 0 || len(root.Xattrs) > 0) {
-		if err := a.add(".", root); err != nil {
+	// The lowest archive says what the root is: the kernel's own is a tmpfs with
+	// mode 1777.
+	if !lower[tree.Root()] {
+		if err := a.add(".", tree.Root()); err != nil {
 			return err
 		}
 	}

@@ -33,29 +33,30 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"1 bin 040755 0:0 nlink 2",
-		"2 bin/busybox 104755 0:0 nlink 2",
-		"3 bin/ll 120777 0:0 nlink 1 -> busybox",
-		"2 bin/sh 104755 0:0 nlink 2 7 bytes",
-		"5 bin/tool 100755 0:0 nlink 1 1 bytes",
-		"6 etc 040755 0:0 nlink 2",
-		"7 etc/modules 100444 0:0 nlink 1 6 bytes",
-		"8 etc/motd 100444 0:0 nlink 1 5 bytes",
-		"9 init 100555 0:0 nlink 1 120 bytes",
-		"10 lib 040755 0:0 nlink 3",
-		"11 lib/modules 040755 0:0 nlink 3",
-		"12 lib/modules/" + release + " 040755 0:0 nlink 3",
-		"13 lib/modules/" + release + "/kernel 040755 0:0 nlink 3",
-		"14 lib/modules/" + release + "/kernel/a.ko 100444 0:0 nlink 1 131 bytes",
-		"15 lib/modules/" + release + "/kernel/x 040755 0:0 nlink 2",
-		"16 lib/modules/" + release + "/kernel/x/b.ko 100444 0:0 nlink 1 133 bytes",
-		"17 lib/modules/" + release + "/kernel/x/c-d.ko 100444 0:0 nlink 1 135 bytes",
-		"18 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1 91 bytes",
-		"19 odd name\n 100600 0:0 nlink 1",
-		"20 opt 040755 0:0 nlink 2",
-		"21 opt/agent 100555 0:0 nlink 1 120 bytes",
-		"22 sbin 120777 0:0 nlink 1 -> bin",
-		"23 tmp 041777 2147483648:5 nlink 2",
+		"1 . 040755 0:0 nlink 7",
+		"2 bin 040755 0:0 nlink 2",
+		"3 bin/busybox 104755 0:0 nlink 2",
+		"4 bin/ll 120777 0:0 nlink 1 -> busybox",
+		"3 bin/sh 104755 0:0 nlink 2 7 bytes",
+		"6 bin/tool 100755 0:0 nlink 1 1 bytes",
+		"7 etc 040755 0:0 nlink 2",
+		"8 etc/modules 100444 0:0 nlink 1 6 bytes",
+		"9 etc/motd 100444 0:0 nlink 1 5 bytes",
+		"10 init 100555 0:0 nlink 1 120 bytes",
+		"11 lib 040755 0:0 nlink 3",
+		"12 lib/modules 040755 0:0 nlink 3",
+		"13 lib/modules/" + release + " 040755 0:0 nlink 3",
+		"14 lib/modules/" + release + "/kernel 040755 0:0 nlink 3",
+		"15 lib/modules/" + release + "/kernel/a.ko 100444 0:0 nlink 1 131 bytes",
+		"16 lib/modules/" + release + "/kernel/x 040755 0:0 nlink 2",
+		"17 lib/modules/" + release + "/kernel/x/b.ko 100444 0:0 nlink 1 133 bytes",
+		"18 lib/modules/" + release + "/kernel/x/c-d.ko 100444 0:0 nlink 1 135 bytes",
+		"19 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1 91 bytes",
+		"20 odd name\n 100600 0:0 nlink 1",
+		"21 opt 040755 0:0 nlink 2",
+		"22 opt/agent 100555 0:0 nlink 1 120 bytes",
+		"23 sbin 120777 0:0 nlink 1 -> bin",
+		"24 tmp 041777 2147483648:5 nlink 2",
 	}
 	if diff := cmp.Diff(want, f.entries()); diff != "" {
 		t.Errorf("archive (-want +got):\n%s", diff)
@@ -66,6 +67,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	listing := `#mtree
+. type=dir mode=0755 uid=0 gid=0
 ./bin type=dir mode=0755 uid=0 gid=0
 ./bin/busybox type=file mode=4755 uid=0 gid=0 size=7 sha256digest=9d75f0d7c398df565d7ac04c6819b62d6d8f9560f5eb4672596ecd8f7e96ae91 nlink=2
 ./bin/ll type=link mode=0777 uid=0 gid=0 link=busybox
@@ -156,7 +158,7 @@ func TestParamFile(t *testing.T) {
 	if err := run([]string{"segment", "@" + params, "--binary=/agent=" + f.path("program")}, &stdout, &stderr); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"1 @x 100444 0:0 nlink 1 1 bytes", "2 agent 100555 0:0 nlink 1 120 bytes", "3 init 100555 0:0 nlink 1 120 bytes"}
+	want := []string{"1 . 040755 0:0 nlink 2", "2 @x 100444 0:0 nlink 1 1 bytes", "3 agent 100555 0:0 nlink 1 120 bytes", "4 init 100555 0:0 nlink 1 120 bytes"}
 	if diff := cmp.Diff(want, f.entries()); diff != "" {
 		t.Errorf("archive (-want +got):\n%s", diff)
 	}
@@ -338,11 +340,11 @@ func TestAccepts(t *testing.T) {
 		{"init behind a link", func(f *fixture) []string {
 			return []string{f.layer("l", link("init", "/sbin/init")), f.binary("sbin/init")}
 		},
-			[]string{"1 init 120777 0:0 nlink 1 -> /sbin/init", "2 sbin 040755 0:0 nlink 2", "3 sbin/init 100555 0:0 nlink 1 120 bytes"}},
+			[]string{"1 . 040755 0:0 nlink 3", "2 init 120777 0:0 nlink 1 -> /sbin/init", "3 sbin 040755 0:0 nlink 2", "4 sbin/init 100555 0:0 nlink 1 120 bytes"}},
 		{"init is a script", func(f *fixture) []string {
 			return []string{f.layer("l", file("init", 0o755, "#! /sh -e")), f.binary("sh")}
 		},
-			[]string{"1 init 100755 0:0 nlink 1 9 bytes", "2 sh 100555 0:0 nlink 1 120 bytes"}},
+			[]string{"1 . 040755 0:0 nlink 2", "2 init 100755 0:0 nlink 1 9 bytes", "3 sh 100555 0:0 nlink 1 120 bytes"}},
 		{"root of its own", func(f *fixture) []string {
 			root := dir(".")
 			root.Mode, root.Uid = 0o700, 7
@@ -350,14 +352,14 @@ func TestAccepts(t *testing.T) {
 		}, []string{"1 . 040700 7:0 nlink 3", "2 d 040755 0:0 nlink 2", "3 init 100555 0:0 nlink 1 120 bytes"}},
 		{"optional modules", func(f *fixture) []string {
 			return []string{f.modules(nil), "--module=alone", "--optional-module=b", "--optional-module=ext4"}
-		}, []string{"1 etc 040755 0:0 nlink 2", "2 etc/modules 100444 0:0 nlink 1 6 bytes", "3 lib 040755 0:0 nlink 3", "4 lib/modules 040755 0:0 nlink 3",
-			"5 lib/modules/" + release + " 040755 0:0 nlink 3", "6 lib/modules/" + release + "/kernel 040755 0:0 nlink 3",
-			"7 lib/modules/" + release + "/kernel/alone.ko 100444 0:0 nlink 1 135 bytes", "8 lib/modules/" + release + "/kernel/x 040755 0:0 nlink 2",
-			"9 lib/modules/" + release + "/kernel/x/b.ko 100444 0:0 nlink 1 133 bytes", "10 lib/modules/" + release + "/kernel/x/c-d.ko 100444 0:0 nlink 1 135 bytes",
-			"11 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1 65 bytes"}},
+		}, []string{"1 . 040755 0:0 nlink 4", "2 etc 040755 0:0 nlink 2", "3 etc/modules 100444 0:0 nlink 1 6 bytes", "4 lib 040755 0:0 nlink 3", "5 lib/modules 040755 0:0 nlink 3",
+			"6 lib/modules/" + release + " 040755 0:0 nlink 3", "7 lib/modules/" + release + "/kernel 040755 0:0 nlink 3",
+			"8 lib/modules/" + release + "/kernel/alone.ko 100444 0:0 nlink 1 135 bytes", "9 lib/modules/" + release + "/kernel/x 040755 0:0 nlink 2",
+			"10 lib/modules/" + release + "/kernel/x/b.ko 100444 0:0 nlink 1 133 bytes", "11 lib/modules/" + release + "/kernel/x/c-d.ko 100444 0:0 nlink 1 135 bytes",
+			"12 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1 65 bytes"}},
 		{"no modules wanted", func(f *fixture) []string { return []string{f.binary("init"), f.modules(nil)} },
-			[]string{"1 etc 040755 0:0 nlink 2", "2 etc/modules 100444 0:0 nlink 1", "3 init 100555 0:0 nlink 1 120 bytes", "4 lib 040755 0:0 nlink 3",
-				"5 lib/modules 040755 0:0 nlink 3", "6 lib/modules/" + release + " 040755 0:0 nlink 2", "7 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1"}},
+			[]string{"1 . 040755 0:0 nlink 4", "2 etc 040755 0:0 nlink 2", "3 etc/modules 100444 0:0 nlink 1", "4 init 100555 0:0 nlink 1 120 bytes", "5 lib 040755 0:0 nlink 3",
+				"6 lib/modules 040755 0:0 nlink 3", "7 lib/modules/" + release + " 040755 0:0 nlink 2", "8 lib/modules/" + release + "/modules.dep 100444 0:0 nlink 1"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

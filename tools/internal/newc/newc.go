@@ -4,14 +4,20 @@
 // Sources: Documentation/driver-api/early-userspace/buffer-format.rst of the
 // kernel for the format, init/initramfs.c for what the kernel really does with
 // it. The kernel skips what it cannot take without a word, so everything that
-// it would skip is an error here.
+// it would skip is an error here, and what it would change too. Package kerneltest
+// boots a kernel on both.
+//
+// A Writer remembers no names. That a directory comes before what is in it and no
+// path comes twice is its caller's part: a tree of internal/fstree has that order
+// and each path once. Of a path that comes twice, in one archive or in
+// concatenated ones, the kernel has the last; what has no directory, it skips.
 //
 // The package is ours because the format is smaller than a guard around the
 // traps of github.com/cavaliergopher/cpio v1.0.1 would be: it never writes link
 // targets by itself, loses the type of a set-user-ID file given without it,
 // changes the magic number of the whole process when one header has a checksum,
-// and changes its caller's headers. Its reader is sound and is the independent
-// reader in our tests.
+// and changes its caller's headers. Its reader is sound and reads in our tests what
+// internal/initramfs reads too.
 //
 // There is no reader here, and no compression.
 package newc
@@ -40,6 +46,10 @@ const Alignment = 4
 const (
 	// pathMax is PATH_MAX of the kernel, which counts the NUL at the end.
 	pathMax = 4096
+	// nameMax is NAME_MAX of the kernel, for what is between two slashes.
+	nameMax = 255
+	// noID stands for "leave it" in chown(2), and the kernel's new files are root's.
+	noID = math.MaxUint32
 	// trailer is the name of the entry that ends an archive.
 	trailer = "TRAILER!!!"
 )
@@ -47,8 +57,12 @@ const (
 // Header describes an entry. Times and device numbers are always 0: times make
 // an archive differ for nothing, and devtmpfs brings the devices.
 type Header struct {
-	Name string // path from the root, without a leading slash
-	Mode uint32 // type and permissions; the type is one of Regular, Dir, Symlink
+	// Name is the path from the root: no leading slash, and no component that is
+	// empty, "." or "..". The root itself is ".".
+	Name string
+	// Mode is type and permissions; the type is one of Regular, Dir, Symlink. The
+	// kernel gives all symbolic links the permissions 0777.
+	Mode uint32
 	UID  uint32
 	GID  uint32
 	// Inode numbers the file; 0 takes the entry's number in the archive, from 1.
@@ -101,20 +115,14 @@ func (w *Writer) WriteHeader(header Header) error {
 	return w.start(header)
 }
 
-// check finds what the format cannot hold and what the kernel would skip.
+// check finds what the format cannot hold and what the kernel would skip or
+// change.
 func check(h Header) error {
+	if err := checkName(h.Name); err != nil {
+		return err
+	}
 	kind := h.Mode & TypeMask
 	switch {
-	case h.Name == "":
-		return errors.New("name is empty")
-	case h.Name[0] == '/':
-		return errors.New("name is absolute")
-	case strings.IndexByte(h.Name, 0) >= 0:
-		return errors.New("name contains NUL")
-	case len(h.Name) >= pathMax:
-		return fmt.Errorf("name has %d bytes, more than %d", len(h.Name), pathMax-1)
-	case h.Name == trailer:
-		return errors.New("name marks the end of an archive")
 	case kind != TypeRegular && kind != TypeDir && kind != TypeSymlink:
 		return fmt.Errorf("mode %#o is not of a file, directory or symbolic link", h.Mode)
 	case h.Mode > 0o177777:
@@ -123,10 +131,40 @@ func check(h Header) error {
 		return errors.New("link count is 0")
 	case h.Size < 0 || h.Size > math.MaxUint32:
 		return fmt.Errorf("size %d is out of range", h.Size)
+	case h.UID == noID || h.GID == noID:
+		return fmt.Errorf("owner %d:%d is out of range: the kernel would take root", h.UID, h.GID)
+	case h.Name == "." && kind != TypeDir:
+		return errors.New("root is not a directory")
 	case kind == TypeDir && h.Size != 0:
 		return fmt.Errorf("directory has size %d", h.Size)
 	case kind == TypeSymlink && (h.Size == 0 || h.Size >= pathMax):
 		return fmt.Errorf("link target has %d bytes, want 1 to %d", h.Size, pathMax-1)
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("name is empty")
+	case name[0] == '/':
+		return errors.New("name is absolute")
+	case strings.IndexByte(name, 0) >= 0:
+		return errors.New("name contains NUL")
+	case len(name) >= pathMax:
+		return fmt.Errorf("name has %d bytes, more than %d", len(name), pathMax-1)
+	case name == trailer:
+		return errors.New("name marks the end of an archive")
+	case name == ".":
+		return nil
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		switch {
+		case part == "" || part == "." || part == "..":
+			return fmt.Errorf("name has component %q", part)
+		case len(part) > nameMax:
+			return fmt.Errorf("name has a component of %d bytes, more than %d", len(part), nameMax)
+		}
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/cavaliergopher/cpio"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -31,35 +30,6 @@ func write(w *Writer, entries ...entry) error {
 	return w.Close()
 }
 
-// read reads an archive back with an independent reader.
-func read(t testing.TB, archive []byte) []entry {
-	t.Helper()
-	var entries []entry
-	r := cpio.NewReader(bytes.NewReader(archive))
-	for {
-		h, err := r.Next()
-		if err == io.EOF {
-			return entries
-		}
-		if err != nil {
-			t.Fatalf("read archive behind %v: %v", entries, err)
-		}
-		body, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := entry{Header{Name: h.Name, Mode: uint32(h.Mode), UID: uint32(h.Uid), GID: uint32(h.Guid),
-			Inode: uint32(h.Inode), Nlink: uint32(h.Links), Size: h.Size}, string(body)}
-		if h.Linkname != "" { // the reader takes a link's body for itself
-			e.Size, e.body = int64(len(h.Linkname)), h.Linkname
-		}
-		if h.ModTime.Unix() != 0 || h.DeviceID != 0 || h.Checksum != 0 {
-			t.Errorf("%s: time %v, device %d, checksum %d, want 0", h.Name, h.ModTime, h.DeviceID, h.Checksum)
-		}
-		entries = append(entries, e)
-	}
-}
-
 func TestBytes(t *testing.T) {
 	var buf bytes.Buffer
 	if err := write(NewWriter(&buf), entry{Header{Name: "init", Mode: TypeRegular | 0o755, UID: 1, GID: 0xabcdef01, Nlink: 1, Size: 2}, "hi"}); err != nil {
@@ -74,12 +44,15 @@ func TestBytes(t *testing.T) {
 	}
 }
 
+// longestName has components and bytes as many as a name can have.
+var longestName = strings.Repeat(strings.Repeat("n", 255)+"/", 16)[:4095]
+
 func TestRoundTrip(t *testing.T) {
 	want := []entry{
 		{Header{Name: "d", Mode: TypeDir | 0o1777, Nlink: 3}, ""},
-		{Header{Name: "d/" + strings.Repeat("n", 4093), Mode: TypeRegular, Nlink: 1, Size: 3}, "abc"},
+		{Header{Name: longestName, Mode: TypeRegular, Nlink: 1, Size: 3}, "abc"},
 		{Header{Name: "TRAILER!!!/x", Mode: TypeRegular | 0o644, Nlink: 1}, ""},
-		{Header{Name: "a\nb\xff", Mode: TypeRegular | 0o644, Nlink: 1, UID: math.MaxUint32, Size: 5}, "12345"},
+		{Header{Name: "a\nb\xff", Mode: TypeRegular | 0o644, Nlink: 1, UID: math.MaxUint32 - 1, Size: 5}, "12345"},
 		// The traps of cavaliergopher/cpio: type of a set-user-ID file, body of
 		// a link, caller's header, magic of later entries.
 		{Header{Name: "setuid", Mode: TypeRegular | 0o6755, Nlink: 1, Size: 1}, "s"},
@@ -116,13 +89,21 @@ func TestWriteHeaderRejects(t *testing.T) {
 	}{
 		{Header{}, `write entry "": name is empty`},
 		{Header{Name: "/init"}, `write entry "/init": name is absolute`},
+		{Header{Name: "a/"}, `write entry "a/": name has component ""`},
+		{Header{Name: "a//b"}, `write entry "a//b": name has component ""`},
+		{Header{Name: "./a"}, `write entry "./a": name has component "."`},
+		{Header{Name: "a/../b"}, `write entry "a/../b": name has component ".."`},
+		{Header{Name: "a/" + strings.Repeat("n", 256)}, `": name has a component of 256 bytes, more than 255`},
 		{Header{Name: "a\x00b"}, `write entry "a\x00b": name contains NUL`},
-		{Header{Name: strings.Repeat("n", 4096)}, `": name has 4096 bytes, more than 4095`},
+		{Header{Name: longestName + "n"}, `": name has 4096 bytes, more than 4095`},
 		{Header{Name: "TRAILER!!!", Mode: TypeRegular, Nlink: 1}, `write entry "TRAILER!!!": name marks the end of an archive`},
 		{Header{Name: "a", Mode: 0o4755, Nlink: 1}, `write entry "a": mode 04755 is not of a file, directory or symbolic link`},
 		{Header{Name: "a", Mode: 0o020600, Nlink: 1}, `write entry "a": mode 020600 is not of a file, directory or symbolic link`},
 		{Header{Name: "a", Mode: 1<<16 | TypeRegular, Nlink: 1}, `write entry "a": mode 0300000 is out of range`},
 		{Header{Name: "a", Mode: TypeRegular}, `write entry "a": link count is 0`},
+		{Header{Name: "a", Mode: TypeRegular, Nlink: 1, UID: math.MaxUint32}, `write entry "a": owner 4294967295:0 is out of range: the kernel would take root`},
+		{Header{Name: "a", Mode: TypeRegular, Nlink: 1, GID: math.MaxUint32}, `write entry "a": owner 0:4294967295 is out of range: the kernel would take root`},
+		{Header{Name: ".", Mode: TypeRegular, Nlink: 1}, `write entry ".": root is not a directory`},
 		{Header{Name: "a", Mode: TypeRegular, Nlink: 1, Size: -1}, `write entry "a": size -1 is out of range`},
 		{Header{Name: "a", Mode: TypeRegular, Nlink: 1, Size: 1 << 32}, `write entry "a": size 4294967296 is out of range`},
 		{Header{Name: "a", Mode: TypeDir, Nlink: 1, Size: 1}, `write entry "a": directory has size 1`},
@@ -219,8 +200,11 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestLargestFile writes a file of 4 GiB - 1, the largest that the header can
+// tell of.
 func TestLargestFile(t *testing.T) {
-	w := NewWriter(io.Discard)
+	var size counter
+	w := NewWriter(&size)
 	if err := w.WriteHeader(Header{Name: "a", Mode: TypeRegular, Nlink: 1, Size: 1<<32 - 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -233,6 +217,17 @@ func TestLargestFile(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
+	if want := counter(112 + 1<<32 + 124); size != want {
+		t.Errorf("archive has %d bytes, want %d", size, want)
+	}
+}
+
+// counter is a writer that counts bytes.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 func TestAllocations(t *testing.T) {
