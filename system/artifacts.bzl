@@ -51,6 +51,13 @@ def locked_artifacts(visibility):
             tags = _tags(artifact),
             visibility = visibility,
         )
+        native.filegroup(
+            name = name + "_modules",
+            srcs = [name],
+            output_group = "modules",
+            tags = _tags(artifact),
+            visibility = visibility,
+        )
         kernel_headers(
             name = name + "_headers",
             kernel = name,

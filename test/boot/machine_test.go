@@ -47,6 +47,7 @@ type machine struct {
 // options are what differs between the machines of the tests.
 type options struct {
 	arch    string // x86_64 if empty
+	memory  int    // in MiB, 256 if 0
 	config  *contract.Config
 	cmdline string
 	initrd  string                                  // path, of the artifact set if empty
@@ -116,7 +117,7 @@ func boot(t testing.TB, o options) machine {
 	app := vm.NewAppOutput(output)
 	running, err := qemu.Start(ctx, vm.Spec{
 		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: o.initrd, Cmdline: o.cmdline,
-		MemoryMiB: 256, CPUs: 1, CID: 3, Disks: disks,
+		MemoryMiB: cmp.Or(o.memory, 256), CPUs: 1, CID: 3, Disks: disks,
 		Serial: io.MultiWriter(capped, app),
 	}, set.accel)
 	if err != nil {

@@ -81,10 +81,10 @@ func readInitrd(t *testing.T, name string) []entry {
 // everywhere.
 func TestOrder(t *testing.T) {
 	forArches(t, func(t *testing.T, _ string, entries []entry) {
-		seen := map[string]bool{".": true}
+		seen := map[string]bool{}
 		segments := map[int][]string{}
 		for _, e := range entries {
-			if !seen[path.Dir(e.Name)] {
+			if e.Name != "." && !seen[path.Dir(e.Name)] {
 				t.Errorf("%s comes before its folder: the kernel would drop it", e.Name)
 			}
 			if seen[e.Name] {

@@ -57,7 +57,7 @@ func packages() map[string][]entry {
 			file("usr/share/doc/x", "doc"),
 		},
 		"specific": {
-			file(specificDir+"Makefile", "include x"), file(specificDir+".kernelvariables", "CC = gcc-12"), link(specificDir+"tools", "x"),
+			file(specificDir+"Makefile", "include x"), file(specificDir+".kernelvariables", "CC = gcc-12"), file(specificDir+"vmlinux", "BTF"), link(specificDir+"tools", "x"),
 			file(specificDir+".config", "CONFIG_X=y"), file(specificDir+"Module.symvers", "0x1"), dir(specificDir + "include"),
 			file(specificDir+"include/generated/autoconf.h", "#define X"),
 			file(specificDir+"include/generated/utsrelease.h", "#define UTS_RELEASE \""+release+"\"\n"),

@@ -83,6 +83,8 @@ func place(name string, kind byte, arch string) (dest string, ok bool) {
 		return rest, rest == ours || strings.HasPrefix(rest, ours+"/")
 	case !isCommon && rest == "Makefile":
 		return "", false // includes that of -common
+	case !isCommon && rest == "vmlinux":
+		return "", false // has BTF alone; with it make wants pahole, which images do not have
 	case rest == ".kernelvariables":
 		return "", false // sets CC to Debian's gcc, which other images do not have
 	}
