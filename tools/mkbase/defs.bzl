@@ -8,6 +8,7 @@ BaseInfo = provider(
         "arch": "string: x86_64 or aarch64",
         "artifact": "string: its name in the lock; None where it is not from there",
         "layer": "File: OCI layer tarball.",
+        "origin": "File: arguments of mksbom that say which image it is; None where it is from the lock.",
     },
 )
 
@@ -31,7 +32,7 @@ def _busybox_layer_impl(ctx):
     )
     return [
         DefaultInfo(files = depset([layer])),
-        BaseInfo(arch = package.arch, artifact = package.artifact, layer = layer),
+        BaseInfo(arch = package.arch, artifact = package.artifact, layer = layer, origin = None),
     ]
 
 busybox_layer = rule(
@@ -48,7 +49,7 @@ def _pinned_layer_impl(ctx):
     pinned = ctx.attr.file[PinnedFileInfo]
     return [
         DefaultInfo(files = depset([pinned.file])),
-        BaseInfo(arch = pinned.arch, artifact = pinned.artifact, layer = pinned.file),
+        BaseInfo(arch = pinned.arch, artifact = pinned.artifact, layer = pinned.file, origin = None),
     ]
 
 pinned_layer = rule(
@@ -60,6 +61,7 @@ pinned_layer = rule(
 
 def _oci_base_impl(ctx):
     layer = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
+    origin = ctx.actions.declare_file(ctx.label.name + ".origin")
     args = ctx.actions.args()
     files = ctx.files.image
 
@@ -73,19 +75,21 @@ def _oci_base_impl(ctx):
         fail("{} has {} files, want an archive, a folder, or a layout with its file oci-layout".format(ctx.attr.image.label, len(files)))
     if ctx.attr.digest:
         args.add("--digest", ctx.attr.digest)
+    args.add("--name", ctx.attr.repository or ctx.label.name)
+    args.add("--origin", origin)
     args.add("--arch", ctx.attr.arch)
     args.add("--out", layer)
     ctx.actions.run(
         executable = ctx.executable._mkbase,
         arguments = [args],
         inputs = files,
-        outputs = [layer],
+        outputs = [layer, origin],
         mnemonic = "MkBase",
         progress_message = "Flattening image %{label}",
     )
     return [
         DefaultInfo(files = depset([layer])),
-        BaseInfo(arch = ctx.attr.arch, artifact = None, layer = layer),
+        BaseInfo(arch = ctx.attr.arch, artifact = None, layer = layer, origin = origin),
     ]
 
 oci_base = rule(
@@ -101,6 +105,7 @@ docs/layers.md has what becomes of every odd one.""",
             allow_files = True,
             doc = "OCI image layout as a folder or a filegroup, OCI archive, or archive of docker save. oci_image fetches one from a registry.",
         ),
+        "repository": attr.string(doc = "Name of the image in SBOMs, HOST/NAME; the target's name if empty."),
         "_mkbase": attr.label(default = "//tools/mkbase", executable = True, cfg = "exec"),
     },
     provides = [BaseInfo],

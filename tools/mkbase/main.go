@@ -44,6 +44,8 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 	sha256 := flags.String("sha256", "", "the package's SHA-256 in `HEX`")
 	image := flags.String("image", "", "OCI image layout `FOLDER`, OCI archive or archive of docker save, in place of a package")
 	digest := flags.String("digest", "", "`DIGEST` of the image's manifest, or of an index that leads to it; none takes what is there")
+	name := flags.String("name", "", "`NAME` of the image, for --origin")
+	origin := flags.String("origin", "", "write which image and layers it was to `FILE`, as arguments of mksbom")
 	arch := flags.String("arch", "", "`ARCH` that it must be for, x86_64 or aarch64")
 	refetch := flags.String("refetch", "", "`COMMAND` that fetches the package again, for the message about a changed one")
 	out := flags.String("out", "", "write the layer, a gzip-compressed tar, to `FILE`")
@@ -55,7 +57,7 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 	}
 	needed := []string{"deb", "sha256", "arch", "out"}
 	if *image != "" {
-		needed = []string{"image", "arch", "out"}
+		needed = []string{"image", "name", "origin", "arch", "out"}
 	}
 	for _, name := range needed {
 		if flags.Lookup(name).Value.String() == "" {
@@ -73,13 +75,18 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
-	if *image != "" {
-		err = addImage(tree, *image, *arch, *digest)
+	if *image == "" {
+		if err := addBusybox(tree, *pkg, *sha256, *arch, *refetch); err != nil {
+			return err
+		}
 	} else {
-		err = addBusybox(tree, *pkg, *sha256, *arch, *refetch)
-	}
-	if err != nil {
-		return err
+		text, err := addImage(tree, *image, *arch, *digest, *name)
+		if err != nil {
+			return err
+		}
+		if err := renameio.WriteFile(*origin, []byte(text), 0o644, renameio.WithTempDir(filepath.Dir(*origin)), renameio.WithStaticPermissions(0o644)); err != nil {
+			return fmt.Errorf("write origin: %w", err)
+		}
 	}
 	if err := writeFile(*out, tree); err != nil {
 		return fmt.Errorf("make layer %s: %w", *out, err)

@@ -68,14 +68,15 @@ def sbom(ctx, prefix, arch, kernel, base, headers, initrd, files):
     args.add("--lock", ctx.file._lock)
     args.add("--go-sum", ctx.file._go_sum)
     args.add("--artifact", "kernel=" + kernel.artifact)
-    args.add("--artifact", "base=" + base.artifact)
+    if base.artifact:
+        args.add("--artifact", "base=" + base.artifact)
     for artifact in headers.artifacts:
         args.add("--artifact", "headers=" + artifact)
     for kind, file in files:
         args.add(file, format = "--file={}=%s".format(kind))
     inputs = [ctx.file._lock, ctx.file._go_sum] + [file for _, file in files]
     owners = {
-        "base": [base.artifact],
+        "base": [base.artifact or "image"],
         "files": ["source"],
         "headers": headers.artifacts[:1],
         "modules": [kernel.artifact],
@@ -93,8 +94,8 @@ def sbom(ctx, prefix, arch, kernel, base, headers, initrd, files):
     args.add("--provenance", documents[1])
     ctx.actions.run(
         executable = ctx.executable._mksbom,
-        arguments = [args],
-        inputs = inputs,
+        arguments = [args] + (["@" + base.origin.path] if base.origin else []),
+        inputs = inputs + ([base.origin] if base.origin else []),
         outputs = documents,
         mnemonic = "MkSBOM",
         progress_message = "Writing SBOM of %{{label}} for {}".format(arch),
