@@ -16,6 +16,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/kindling-vm/kindling/internal/kernelimage/kerneltest"
+	"github.com/kindling-vm/kindling/tools/internal/deb/debtest"
 )
 
 const release = kerneltest.Release
@@ -146,12 +147,7 @@ func untar(t *testing.T, data []byte) []string {
 // save writes a Debian package and gives its path and digest.
 func save(t *testing.T, entries ...entry) (name, digest string) {
 	t.Helper()
-	pkg := []byte("!<arch>\n")
-	for _, member := range []entry{file("debian-binary", []byte("2.0\n")), file("data.tar", tarOf(t, entries...))} {
-		pkg = fmt.Appendf(pkg, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", filepath.Base(member.Name), 0, 0, 0, 0o100644, len(member.body))
-		pkg = append(pkg, member.body...)
-		pkg = append(pkg, make([]byte, len(member.body)%2)...)
-	}
+	pkg := debtest.Package(debtest.Version, debtest.Member{Name: "data.tar", Data: tarOf(t, entries...)})
 	name = filepath.Join(t.TempDir(), "linux-image.deb")
 	if err := os.WriteFile(name, pkg, 0o644); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kindling-vm/kindling/tools/internal/deb/debtest"
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck/elftest"
 )
 
@@ -55,17 +56,7 @@ func pack(t *testing.T, content []byte, names ...string) []byte {
 	if err := errors.Join(archive.Close(), compressor.Close()); err != nil {
 		t.Fatal(err)
 	}
-	var pkg bytes.Buffer
-	pkg.WriteString("!<arch>\n")
-	for _, member := range []struct {
-		name string
-		body []byte
-	}{{"debian-binary", []byte("2.0\n")}, {"data.tar.gz", data.Bytes()}} {
-		fmt.Fprintf(&pkg, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", member.name, 0, 0, 0, 0o100644, len(member.body))
-		pkg.Write(member.body)
-		pkg.Write(make([]byte, len(member.body)%2))
-	}
-	return pkg.Bytes()
+	return debtest.Package(debtest.Version, debtest.Member{Name: "data.tar.gz", Data: data.Bytes()})
 }
 
 // fixture writes a package and returns the arguments to use it with.

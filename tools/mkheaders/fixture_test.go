@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/kindling-vm/kindling/system/bundle"
+	"github.com/kindling-vm/kindling/tools/internal/deb/debtest"
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck/elftest"
 )
 
@@ -91,16 +92,7 @@ func tarOf(t *testing.T, entries []entry) []byte {
 // debOf is a Debian package, deb(5).
 func debOf(t *testing.T, entries []entry) []byte {
 	t.Helper()
-	pkg := []byte("!<arch>\n")
-	for _, member := range []struct {
-		name string
-		data []byte
-	}{{"debian-binary", []byte("2.0\n")}, {"data.tar", tarOf(t, entries)}} {
-		pkg = fmt.Appendf(pkg, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", member.name, 0, 0, 0, 0o100644, len(member.data))
-		pkg = append(pkg, member.data...)
-		pkg = append(pkg, make([]byte, len(member.data)%2)...)
-	}
-	return pkg
+	return debtest.Package(debtest.Version, debtest.Member{Name: "data.tar", Data: tarOf(t, entries)})
 }
 
 // save writes a file and gives the flags that make it a part.

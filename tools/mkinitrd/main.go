@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
+	"github.com/kindling-vm/kindling/tools/internal/paramfile"
 )
 
 func main() {
@@ -38,7 +39,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || verbs[args[0]] == nil {
 		return errors.New("want segment or join as first argument")
 	}
-	rest, err := expand(args[1:])
+	rest, err := paramfile.Expand(args[1:])
 	if err != nil {
 		return err
 	}
@@ -167,25 +168,4 @@ func addPlacement(list *[]placement, s string) error {
 	}
 	*list = append(*list, placement{dest, source})
 	return nil
-}
-
-// expand replaces an argument @FILE by the lines of that file, each one an
-// argument as it stands, as Bazel writes them in the format "multiline".
-func expand(args []string) ([]string, error) {
-	var expanded []string
-	for _, arg := range args {
-		name, ok := strings.CutPrefix(arg, "@")
-		if !ok {
-			expanded = append(expanded, arg)
-			continue
-		}
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("read param file: %w", err)
-		}
-		for line := range strings.Lines(string(data)) {
-			expanded = append(expanded, strings.TrimSuffix(line, "\n"))
-		}
-	}
-	return expanded, nil
 }

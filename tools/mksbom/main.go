@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/kindling-vm/kindling/tools/internal/paramfile"
 )
 
 func main() {
@@ -86,7 +88,7 @@ func write(name string, data []byte) error {
 // parse reads the command line. An asked-for usage text is a result and goes to
 // stdout.
 func parse(args []string, stdout, stderr io.Writer) (*options, error) {
-	args, err := expand(args)
+	args, err := paramfile.Expand(args)
 	if err != nil {
 		return nil, err
 	}
@@ -154,25 +156,4 @@ func addOwner(list *[]owner, s string) error {
 	}
 	*list = append(*list, owner{segment, strings.TrimPrefix(prefix, "/"), component})
 	return nil
-}
-
-// expand replaces an argument @FILE by the lines of that file, each one an
-// argument as it stands, as Bazel writes them in the format "multiline".
-func expand(args []string) ([]string, error) {
-	var expanded []string
-	for _, arg := range args {
-		name, ok := strings.CutPrefix(arg, "@")
-		if !ok {
-			expanded = append(expanded, arg)
-			continue
-		}
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("read param file: %w", err)
-		}
-		for line := range strings.Lines(string(data)) {
-			expanded = append(expanded, strings.TrimSuffix(line, "\n"))
-		}
-	}
-	return expanded, nil
 }

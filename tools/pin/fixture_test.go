@@ -17,6 +17,7 @@ import (
 
 	"github.com/kindling-vm/kindling/internal/kernelimage/kerneltest"
 	"github.com/kindling-vm/kindling/system/lock"
+	"github.com/kindling-vm/kindling/tools/internal/deb/debtest"
 	"github.com/kindling-vm/kindling/tools/pin/internal/fetch"
 	"github.com/kindling-vm/kindling/tools/pin/internal/fetch/fetchtest"
 )
@@ -78,13 +79,9 @@ func tarOf(files ...string) string {
 }
 
 func debOf(control string) string {
-	archive := "!<arch>\n"
-	for _, member := range []struct{ name, body string }{
-		{"debian-binary", "2.0\n"}, {"control.tar", tarOf("./control", control)}, {"data.tar", tarOf("./bin/busybox", "ELF!")},
-	} {
-		archive += fmt.Sprintf("%-16s%-12d%-6d%-6d%-8o%-10d`\n%s", member.name, 0, 0, 0, 0o100644, len(member.body), member.body)
-	}
-	return archive
+	return string(debtest.Package(debtest.Version,
+		debtest.Member{Name: "control.tar", Data: []byte(tarOf("./control", control))},
+		debtest.Member{Name: "data.tar", Data: []byte(tarOf("./bin/busybox", "ELF!"))}))
 }
 
 // web has what https servers and a mirror hold, by host and path.
