@@ -109,7 +109,11 @@ func (l *launcher) hostFolders() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find cache folder: %w", err)
 	}
-	for _, folder := range []string{os.Getenv("HOME"), os.TempDir(), caches, l.cache, l.workspace} {
+	wanted := []string{os.Getenv("HOME"), os.TempDir(), caches, l.cache, l.workspace}
+	if l.mirror != nil {
+		wanted = append(wanted, l.mirror.dir)
+	}
+	for _, folder := range wanted {
 		if filepath.IsAbs(folder) && rootOwned[top(folder)] && !hides(folder) {
 			folders = append(folders, filepath.Clean(folder))
 		}

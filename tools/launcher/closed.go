@@ -43,7 +43,7 @@ func (l *launcher) closed(ctx context.Context, reason error) (command, error) {
 	if err != nil {
 		return command{}, err
 	}
-	options, err := keepFile(dir, "bazelrc", []byte(rc(modules)))
+	options, err := keepFile(dir, "bazelrc", []byte(rc(modules, l.mirror)))
 	if err != nil {
 		return command{}, fmt.Errorf("write options: %w", err)
 	}
@@ -60,14 +60,14 @@ func (l *launcher) closed(ctx context.Context, reason error) (command, error) {
 		return command{}, err
 	}
 	start := command{
-		env: []variable{{"KINDLING_START", string(inside)}},
+		env: []variable{{"KINDLING_START", string(inside)}, {"KINDLING_ROOT", root}},
 		args: slices.Concat([]string{"env", "--ignore-signal=" + terminalSignals}, sandbox,
 			[]string{"--chdir", l.insideDir(), "--", "env", "--default-signal=" + terminalSignals},
 			bazel,
 			[]string{"--host_jvm_args=-Dkindling.mounts=" + mounts},
 		),
 	}
-	if os.Getenv("DEBIAN_MIRROR") == "" {
+	if os.Getenv("DEBIAN_MIRROR") == "" && l.mirror == nil {
 		// The root has no apt to ask. Builds that need no package go on without,
 		// and those that do say themselves what to set.
 		if mirror, err := l.debianMirror(ctx); err == nil {
@@ -117,7 +117,7 @@ func (l *launcher) goSDK(ctx context.Context) (version, sdk string, err error) {
 		return "", "", errors.New("go.mod has no go line")
 	}
 	version = "go" + string(match[1])
-	out, err := output(goCommand(ctx, l.workspace, version, "env", "GOVERSION", "GOROOT"))
+	out, err := output(l.goCommand(ctx, l.workspace, version, "env", "GOVERSION", "GOROOT"))
 	if err != nil {
 		return "", "", fmt.Errorf("find Go SDK %s: %w", version, err)
 	}
@@ -130,9 +130,12 @@ func (l *launcher) goSDK(ctx context.Context) (version, sdk string, err error) {
 
 // goCommand calls the go of a version, without what a user has set for other
 // builds. GOFLAGS cannot be empty, which means what `go env -w` has written.
-func goCommand(ctx context.Context, dir, version string, args ...string) *exec.Cmd {
+func (l *launcher) goCommand(ctx context.Context, dir, version string, args ...string) *exec.Cmd {
 	cmd := gentle(exec.CommandContext(ctx, "go", args...))
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GO111MODULE=on", "GOFLAGS=-mod=mod", "GOTOOLCHAIN="+version, "GOWORK=off")
+	if l.mirror != nil {
+		cmd.Env = append(cmd.Env, l.mirror.env()...)
+	}
 	return cmd
 }

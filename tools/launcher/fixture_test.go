@@ -62,7 +62,7 @@ bazel_dep(
 	t.Setenv("XDG_CACHE_HOME", b.path("cache"))
 	t.Setenv("TMPDIR", dir)
 	t.Setenv("BENCH", dir)
-	for _, name := range []string{"DEBIAN_MIRROR", "KINDLING_BAZEL", "BAZEL_REAL", "GOFLAGS", "GOWORK", "GOOS", "GOARCH"} {
+	for _, name := range []string{"DEBIAN_MIRROR", "KINDLING_BAZEL", "KINDLING_MIRROR", "BAZEL_REAL", "GOFLAGS", "GOWORK", "GOOS", "GOARCH"} {
 		t.Setenv(name, "")
 	}
 	return b

@@ -31,6 +31,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("usage: launcher WORKSPACE WORKDIR")
 	}
+	var from *offline
+	if dir := os.Getenv("KINDLING_MIRROR"); dir != "" {
+		opened, err := openMirror(dir)
+		if err != nil {
+			return err
+		}
+		from = opened
+	}
 	cache, err := cacheDir()
 	if err != nil {
 		return err
@@ -41,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("find current folder: %w", err)
 	}
-	l := &launcher{workspace: args[0], workdir: workdir, cache: cache, host: "/", uid: os.Getuid(), stderr: stderr}
+	l := &launcher{workspace: args[0], workdir: workdir, cache: cache, host: "/", uid: os.Getuid(), mirror: from, stderr: stderr}
 	start, err := l.command(ctx, os.Getenv("KINDLING_BAZEL"))
 	if ctx.Err() != nil {
 		// What children say of being ended is not the reason.
@@ -60,6 +68,7 @@ type launcher struct {
 	cache     string // ours to fill, safe to delete
 	host      string // root of the host's file system
 	uid       int
+	mirror    *offline // nil without
 	stderr    io.Writer
 }
 
@@ -71,8 +80,14 @@ func (l *launcher) say(format string, args ...any) {
 // command is the start of Bazel's command line; the user's arguments follow.
 // world is "open", "closed", or empty to find out.
 func (l *launcher) command(ctx context.Context, world string) (command, error) {
+	if l.mirror != nil && world == "" {
+		return l.closed(ctx, errors.New("KINDLING_MIRROR="+l.mirror.dir))
+	}
 	switch world {
 	case "", "open":
+		if l.mirror != nil {
+			return command{}, errors.New("KINDLING_MIRROR does not go with KINDLING_BAZEL=open")
+		}
 		bazel, err := l.findOpen(ctx, world == "open")
 		switch {
 		case err == nil:

@@ -161,8 +161,11 @@ func TestClosedCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := variable{"KINDLING_START", string(inside)}
-	if diff := cmp.Diff([]variable{told, {"DEBIAN_MIRROR", "http://mirror.example/debian"}}, start.env, cmp.AllowUnexported(variable{})); diff != "" {
+	told := []variable{
+		{"KINDLING_START", string(inside)},
+		{"KINDLING_ROOT", b.path("cache/kindling/closed/root-" + digest(append(packages, suite)...))},
+	}
+	if diff := cmp.Diff(append(told[:2:2], variable{"DEBIAN_MIRROR", "http://mirror.example/debian"}), start.env, cmp.AllowUnexported(variable{})); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
 	hasAll(t, b.err.String(), "no Bazel of this machine's own: because", "tools/bazel: made it", "about a minute, once")
@@ -180,12 +183,12 @@ func TestClosedCommand(t *testing.T) {
 	}
 
 	t.Setenv("DEBIAN_MIRROR", "http://other.example") // which Bazel sees by itself
-	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || !slices.Equal(start.env, []variable{told}) {
+	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || !slices.Equal(start.env, told) {
 		t.Errorf("got %v, %v", start.env, err)
 	}
 	t.Setenv("DEBIAN_MIRROR", "")
 	b.fake("apt-get", "exit 1") // a root that is there needs no mirror
-	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || !slices.Equal(start.env, []variable{told}) {
+	if start, err = b.closed(t.Context(), errors.New("because")); err != nil || !slices.Equal(start.env, told) {
 		t.Errorf("got %v, %v", start.env, err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/kindling-vm/kindling/tools/internal/mirror"
 )
 
 // goModules are the Bazel modules that are Go modules too, which is how they
@@ -84,16 +86,26 @@ func (l *launcher) ensureModules(ctx context.Context, dir, goVersion, sdk string
 	if err != nil {
 		return "", err
 	}
-	modules := filepath.Join(dir, "modules-"+digest(versions["rules_go"], versions["gazelle"], string(standInsText)))
+	parts := []string{versions["rules_go"], versions["gazelle"], string(standInsText)}
+	if l.mirror != nil {
+		parts = append(parts, l.mirror.digest)
+	}
+	modules := filepath.Join(dir, "modules-"+digest(parts...))
 	return modules, l.once(ctx, modules, func(partial string, lock *os.File) error {
 		l.say("copying %s", strings.Join(sources, " and "))
+		if l.mirror != nil {
+			// No checksum database has a say in what go takes from there.
+			if err := l.mirror.manifest.Verify(l.mirror.dir, mirror.GoProxy); err != nil {
+				return l.mirror.broken(err)
+			}
+		}
 		for name, path := range goModules {
-			if err := copyGoModule(ctx, dir, goVersion, path+"@v"+versions[name], filepath.Join(partial, name)); err != nil {
+			if err := l.copyGoModule(ctx, dir, goVersion, path+"@v"+versions[name], filepath.Join(partial, name)); err != nil {
 				return fmt.Errorf("copy module %s: %w", name, err)
 			}
 		}
 		// Gazelle builds itself in GOPATH mode, from a vendor folder.
-		vendor := goCommand(ctx, filepath.Join(partial, "gazelle"), goVersion, "mod", "vendor")
+		vendor := l.goCommand(ctx, filepath.Join(partial, "gazelle"), goVersion, "mod", "vendor")
 		vendor.ExtraFiles = []*os.File{lock}
 		if _, err := output(vendor); err != nil {
 			return fmt.Errorf("vendor gazelle's modules: %w", err)
@@ -115,11 +127,12 @@ func writeStandIns(modules string, standIns map[string]map[string]string) error 
 	return nil
 }
 
-// copyGoModule copies a module that go verifies by its checksum database.
-// Module zips carry no mode bits, so scripts get theirs back.
-func copyGoModule(ctx context.Context, dir, goVersion, module, to string) error {
+// copyGoModule copies a module that go verifies by its checksum database, or
+// that a mirror's manifest has vouched for. Module zips carry no mode bits, so
+// scripts get theirs back.
+func (l *launcher) copyGoModule(ctx context.Context, dir, goVersion, module, to string) error {
 	// The folder is outside any module.
-	out, err := output(goCommand(ctx, dir, goVersion, "mod", "download", "-json", module))
+	out, err := output(l.goCommand(ctx, dir, goVersion, "mod", "download", "-json", module))
 	var info struct{ Dir, Error string }
 	if json.Unmarshal([]byte(out), &info) == nil && info.Error != "" {
 		return errors.New(info.Error) // go says it here, not on stderr
@@ -153,8 +166,8 @@ func copyGoModule(ctx context.Context, dir, goVersion, module, to string) error 
 	})
 }
 
-// rc is the options of the closed world.
-func rc(modules string) string {
+// rc is the options of the closed world, from a mirror where it is not nil.
+func rc(modules string, from *offline) string {
 	var b strings.Builder
 	override := func(name, path string) {
 		fmt.Fprintf(&b, "common \"--override_module=%s=%s\"\n", name, quoteEscapes.Replace(path))
@@ -181,5 +194,15 @@ func rc(modules string) string {
 	b.WriteString("common --@rules_go//go/toolchain:sdk_version=host\n")
 	fmt.Fprintf(&b, "common \"--override_repository=rules_go~~go_sdk~%s=%s\"\n", hostSDKLabel,
 		quoteEscapes.Replace(filepath.Join(modules, hostSDKLabel)))
+	if from == nil {
+		return b.String()
+	}
+	b.WriteString("# The mirror in place of every download:\n")
+	for _, dir := range from.distdirs() {
+		fmt.Fprintf(&b, "common \"--distdir=%s\"\n", quoteEscapes.Replace(dir))
+	}
+	for _, variable := range from.env() {
+		fmt.Fprintf(&b, "common \"--repo_env=%s\"\n", quoteEscapes.Replace(variable))
+	}
 	return b.String()
 }

@@ -147,7 +147,7 @@ common "--override_module=zlib=/m \"x\\/zlib"
 common --@rules_go//go/toolchain:sdk_version=host
 common "--override_repository=rules_go~~go_sdk~go_host_compatible_sdk_label=/m \"x\\/go_host_compatible_sdk_label"
 `
-	if diff := cmp.Diff(want, rc(`/m "x\`)); diff != "" {
+	if diff := cmp.Diff(want, rc(`/m "x\`, nil)); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
 	}
 }

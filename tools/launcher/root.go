@@ -20,6 +20,7 @@ const suite = "forky"
 var packages = []string{
 	"bazel-bootstrap",
 	"bazel-rules-shell",
+	"bubblewrap",
 	"ca-certificates",
 	"e2fsprogs",
 	"git",
@@ -32,7 +33,25 @@ var packages = []string{
 
 // ensureRoot makes the Debian root unless it is there, and gives its path.
 func (l *launcher) ensureRoot(ctx context.Context, dir string, reason error) (string, error) {
-	root := filepath.Join(dir, "root-"+digest(append(packages, suite)...))
+	name := "root-" + digest(append(packages, suite)...)
+	root := filepath.Join(dir, name)
+	fill := l.fillRoot
+	making := "making a Debian " + suite + " root with Bazel in %s (about a minute, once)"
+	if l.mirror != nil {
+		archive, err := l.mirror.root(name)
+		if err != nil {
+			return "", err
+		}
+		if err := checkBubblewrap(); err != nil {
+			return "", err
+		}
+		// Another mirror's root has the same packages of another day.
+		root += "-" + archive.SHA256[:12]
+		fill = func(ctx context.Context, root string, lock, log *os.File) error {
+			return l.unpackRoot(ctx, root, archive, lock, log)
+		}
+		making = "unpacking the mirror's root with Bazel to %s (less than a minute, once)"
+	}
 	return root, l.once(ctx, root, func(partial string, lock *os.File) error {
 		logName := filepath.Join(dir, "root.log")
 		log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -41,8 +60,8 @@ func (l *launcher) ensureRoot(ctx context.Context, dir string, reason error) (st
 		}
 		defer log.Close()
 		l.say("no Bazel of this machine's own: %s", strings.ReplaceAll(reason.Error(), "\n", "; "))
-		l.say("making a Debian %s root with Bazel in %s (about a minute, once)", suite, root)
-		if err := l.fillRoot(ctx, partial, lock, log); err != nil {
+		l.say(making, root)
+		if err := fill(ctx, partial, lock, log); err != nil {
 			return fmt.Errorf("make Debian root: %w%s\nlog: %s", err, tail(logName, 8), logName)
 		}
 		l.say("the root is ready")
@@ -85,27 +104,35 @@ func (l *launcher) debootstrap(ctx context.Context, root, mirror string, lock, l
 		"--include="+strings.Join(packages, ","), suite, "-", mirror))
 	pack.Stdout = writer
 	pack.Stderr = &progress{log: log, say: l.say, secret: credentials(mirror)}
-	extract := gentle(exec.CommandContext(ctx, "tar", "-x", "-C", root, "--no-same-owner",
-		// Devices need rights, apt's sources can hold a password, and Bazel warns
-		// of an rc file that it is told not to read.
-		"--exclude=./dev/*", "--exclude=./etc/apt/sources.list*", "--exclude=./etc/bazel/bazelrc"))
-	extract.Stdin = reader
-	extract.Stderr = log
-	extract.ExtraFiles = []*os.File{lock}
+	unpack := extract(ctx, root, lock, log)
+	unpack.Stdin = reader
 	err = pack.Start()
 	if err == nil {
-		err = extract.Start()
+		err = unpack.Start()
 	}
 	if err := errors.Join(err, writer.Close(), reader.Close()); err != nil {
 		cancel()
-		return errors.Join(err, wait(pack), wait(extract))
+		return errors.Join(err, wait(pack), wait(unpack))
 	}
-	extracted := wait(extract)
+	extracted := wait(unpack)
 	if extracted != nil {
 		cancel()
 	}
 	packed := wait(pack)
 	return errors.Join(packed, extracted)
+}
+
+// extract is the command that fills a folder from a tar stream.
+func extract(ctx context.Context, root string, lock, log *os.File) *exec.Cmd {
+	cmd := gentle(exec.CommandContext(ctx, "tar", "-x", "-C", root, "--no-same-owner",
+		// Devices need rights, apt's sources can hold a password, Bazel warns of an
+		// rc file that it is told not to read, and Java's modules are there a second
+		// time, for making other runtimes: a fifth of the whole.
+		"--exclude=./dev/*", "--exclude=./etc/apt/sources.list*", "--exclude=./etc/bazel/bazelrc",
+		"--exclude=./usr/lib/jvm/*/jmods/*"))
+	cmd.Stderr = log
+	cmd.ExtraFiles = []*os.File{lock}
+	return cmd
 }
 
 func wait(cmd *exec.Cmd) error {

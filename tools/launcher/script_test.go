@@ -87,6 +87,21 @@ func TestScriptPassesFailureOn(t *testing.T) {
 	}
 }
 
+// A Go that is older than go.mod wants must find the toolchain in the mirror
+// before it can run the launcher.
+func TestScriptWithMirror(t *testing.T) {
+	b := newFixture(t)
+	b.fake("go", strings.Replace(fakeGo, "echo \"$GOOS", "echo \"$GOPROXY $GOSUMDB $GOOS", 1))
+	b.write("printed", ":\n")
+	t.Setenv("KINDLING_MIRROR", "/my mirror")
+	if out, code := b.call(b.script("ws"), b.dir, "build"); out != "" || code != 0 {
+		t.Errorf("got %q, %d", out, code)
+	}
+	if diff := cmp.Diff("file:///my mirror/goproxy off linux amd64 auto on -buildvcs=false off\n", b.read("run-env")); diff != "" {
+		t.Errorf("launcher's environment (-want +got):\n%s", diff)
+	}
+}
+
 func TestScriptQuotes(t *testing.T) {
 	b := newFixture(t)
 	b.fake("go", fakeGo)

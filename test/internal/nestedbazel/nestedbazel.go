@@ -24,6 +24,7 @@ type Bazel struct {
 	Command   []string // how it is started
 	External  string   // folder of the repositories that it has fetched
 	GOROOT    string
+	Root      string // folder of the Debian root that it runs in
 	Workspace string // folder of a copy of the workspace
 }
 

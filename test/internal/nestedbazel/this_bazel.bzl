@@ -23,6 +23,7 @@ def _this_bazel_impl(ctx):
         "command": json.decode(ctx.getenv("KINDLING_START", "[]")),
         "external": str(ctx.path(".").dirname),
         "goroot": ctx.getenv("GOROOT", ""),
+        "root": ctx.getenv("KINDLING_ROOT", ""),
         "workspace": str(ctx.path("workspace")),
     }))
     ctx.file("BUILD.bazel", _BUILD)
