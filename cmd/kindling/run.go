@@ -227,7 +227,7 @@ func (s *sink) Write(p []byte) (int, error) {
 // outcome is how the application ended, by the serial log.
 func outcome(serialLog string) error {
 	info, err := vm.ReadExit(serialLog)
-	usual := info == contract.NewExitInfo(info.Code)
+	usual := info == contract.NewExitInfo(info.Code) || info == contract.NewPlainExitInfo(info.Code)
 	switch {
 	case errors.Is(err, vm.ErrNoExit):
 		text, err := os.ReadFile(serialLog)

@@ -17,6 +17,9 @@ import (
 // logTag starts the agent's log messages. The hypeman agent protocol gives it.
 const logTag = "[guest-agent]"
 
+// drainTime is how long calls may take to end once the agent is to end.
+const drainTime = 500 * time.Millisecond
+
 func run(args []string, logger *log.Logger) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
@@ -47,7 +50,11 @@ func serve(ctx context.Context, listener net.Listener) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		s.Stop()
+		// An answer that is under way goes out, as that to the Shutdown that
+		// brought this about: a host that does not get it does not wait for the end.
+		force := time.AfterFunc(drainTime, s.Stop)
+		defer force.Stop()
+		s.GracefulStop()
 	})
 	err := s.Serve(listener)
 	if !stop() {

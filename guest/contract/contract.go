@@ -6,6 +6,8 @@
 // It is not a place for behaviour: nothing here opens a file or a socket.
 package contract
 
+import "time"
+
 const (
 	// AgentPort is the AF_VSOCK port on which the agent serves gRPC (h2c).
 	AgentPort = 2222
@@ -23,11 +25,16 @@ const (
 	// AgentReadyMarker starts the agent's readiness message; ` ts=` and an
 	// RFC 3339 time with nanoseconds follow.
 	AgentReadyMarker = "HYPEMAN-AGENT-READY"
+	// AgentReadyTimeout is how long an agent may take to listen.
+	AgentReadyTimeout = 10 * time.Second
 	// AgentListening is what hosts of version 0.0.7 wait for on the serial log.
 	AgentListening = "[guest-agent] listening on vsock port 2222"
 	// ProgramStartMarker starts init's message that the application is about
 	// to start.
 	ProgramStartMarker = "HYPEMAN-PROGRAM-START"
+
+	// Interface is the guest's network interface.
+	Interface = "eth0"
 
 	// DefaultPath is the PATH of processes whose environment has none.
 	DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -42,3 +49,14 @@ const (
 	OverlayDisk = "/dev/vdb" // ext4, read-write, kept over stop and start
 	ConfigDisk  = "/dev/vdc" // ext4 with ConfigFile, read-only
 )
+
+// DiskName is the name of the guest's disk number index, counted from 0: after
+// /dev/vdz comes /dev/vdaa (virtblk_name_format of the kernel's
+// drivers/block/virtio_blk.c).
+func DiskName(index int) string {
+	var letters string
+	for ; index >= 0; index = index/26 - 1 {
+		letters = string(rune('a'+index%26)) + letters
+	}
+	return "/dev/vd" + letters
+}

@@ -2,6 +2,9 @@ package contract
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,6 +14,8 @@ import (
 const (
 	// ExitMarker starts the exit sentinel.
 	ExitMarker = "HYPEMAN-EXIT "
+	// macKey starts the sentinel's MAC.
+	macKey = "mac="
 	// ExitTail is how many bytes at the end of the serial log are searched for
 	// the sentinel.
 	ExitTail = 8192
@@ -32,28 +37,73 @@ type ExitInfo struct {
 }
 
 // NewExitInfo is the exit information of an application that ended with code,
-// with the message that the contract gives to the code. An application that
-// died by a signal has 128 plus the signal's number.
+// with the message that the contract gives to the code: one above 128 is a
+// shell's for 128 plus a signal.
 func NewExitInfo(code int) ExitInfo {
-	info := ExitInfo{Code: code}
 	switch {
 	case code == 0:
-		info.Message = "success"
+		return ExitInfo{code, "success"}
 	case code == ExitNotExecutable:
-		info.Message = "permission denied (command not executable)"
+		return ExitInfo{code, "permission denied (command not executable)"}
 	case code == ExitNotFound:
-		info.Message = "command not found"
+		return ExitInfo{code, "command not found"}
 	case code > 128:
-		info.Message = fmt.Sprintf("killed by signal %d (%v)", code-128, syscall.Signal(code-128))
+		return NewKillInfo(syscall.Signal(code - 128))
 	default:
-		info.Message = fmt.Sprintf("exit code %d", code)
+		return NewPlainExitInfo(code)
 	}
-	return info
+}
+
+// NewKillInfo is the exit information of an application that a signal ended.
+func NewKillInfo(signal syscall.Signal) ExitInfo {
+	return ExitInfo{128 + int(signal), fmt.Sprintf("killed by signal %d (%v)", int(signal), signal)}
+}
+
+// NewPlainExitInfo is the exit information of an application that gave a code
+// to which the contract gives no message, or gave one above 128 by itself.
+func NewPlainExitInfo(code int) ExitInfo {
+	return ExitInfo{code, fmt.Sprintf("exit code %d", code)}
+}
+
+// OOM is the exit information with the remark that the kernel killed for want
+// of memory.
+func (e ExitInfo) OOM() ExitInfo {
+	e.Message += " - OOM"
+	return e
 }
 
 // String is the exit sentinel: HYPEMAN-EXIT code=N message="quoted".
 func (e ExitInfo) String() string {
 	return fmt.Sprintf("%scode=%d message=%q", ExitMarker, e.Code, e.Message)
+}
+
+// Signed is the exit sentinel with its MAC: the HMAC-SHA256 of the sentinel,
+// keyed by the config's exit token, in hexadecimal. It stands before the
+// sentinel, since hosts of version 0.0.7 take all that is behind message= for
+// the message. Without a token, Signed is String.
+func (e ExitInfo) Signed(token string) string {
+	sentinel := e.String()
+	if token == "" {
+		return sentinel
+	}
+	return exitMAC(token, sentinel) + " " + sentinel
+}
+
+func exitMAC(token, sentinel string) string {
+	mac := hmac.New(sha256.New, []byte(token))
+	mac.Write([]byte(sentinel))
+	return macKey + hex.EncodeToString(mac.Sum(nil))
+}
+
+// IsSigned tells whether a line of the serial log has an exit sentinel that
+// whoever has the token made.
+func IsSigned(line, token string) bool {
+	before, sentinel, found := strings.Cut(strings.TrimSpace(line), ExitMarker)
+	if !found || token == "" {
+		return false
+	}
+	_, mac, found := strings.Cut(strings.TrimSuffix(before, " "), macKey)
+	return found && hmac.Equal([]byte(macKey+mac), []byte(exitMAC(token, ExitMarker+sentinel)))
 }
 
 // ParseExit finds the exit sentinel in one line of the serial log, wherever in

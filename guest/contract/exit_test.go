@@ -30,6 +30,69 @@ func TestExitSentinel(t *testing.T) {
 	}
 }
 
+// TestKillIsTold checks that codes above 128 that are no signal read otherwise.
+func TestKillIsTold(t *testing.T) {
+	tests := []struct {
+		info ExitInfo
+		want string
+	}{
+		{NewKillInfo(9), `HYPEMAN-EXIT code=137 message="killed by signal 9 (killed)"`},
+		{NewKillInfo(9).OOM(), `HYPEMAN-EXIT code=137 message="killed by signal 9 (killed) - OOM"`},
+		{NewPlainExitInfo(137), `HYPEMAN-EXIT code=137 message="exit code 137"`},
+		{NewPlainExitInfo(137).OOM(), `HYPEMAN-EXIT code=137 message="exit code 137 - OOM"`},
+	}
+	for _, test := range tests {
+		if got := test.info.String(); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
+}
+
+func TestSignedExit(t *testing.T) {
+	// By openssl dgst -sha256 -hmac token.
+	const mac = "e9a17a2c18007509ff322956a127eef79724fdacee6c066d068f68aa3c54a1b3"
+	info := NewExitInfo(3)
+	sentinel := info.String()
+	if got := info.Signed(""); got != sentinel {
+		t.Errorf("without a token: got %s, want %s", got, sentinel)
+	}
+	line := LogLine(time.Unix(0, 0), LevelInfo, "entrypoint", info.Signed("token"))
+	want := "1970-01-01T00:00:00Z [INFO] [hypeman-init:entrypoint] mac=" + mac + " " + sentinel + "\n"
+	if diff := cmp.Diff(want, line); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+	if got, ok := ParseExit(line); got != info || !ok {
+		t.Errorf("ParseExit = %v, %v, want %v", got, ok, info)
+	}
+	tests := []struct {
+		name, line, token string
+		want              bool
+	}{
+		{"signed", line, "token", true},
+		{"carriage return", strings.TrimSpace(line) + "\r", "token", true},
+		{"other token", line, "Token", false},
+		{"no token", line, "", false},
+		{"not signed", sentinel, "token", false},
+		{"other code", strings.Replace(line, "code=3", "code=0", 1), "token", false},
+		{"more behind it", strings.TrimSpace(line) + " x", "token", false},
+		{"sentinel before it", sentinel + " " + line, "token", false},
+		{"no MAC", "mac= " + sentinel, "token", false},
+	}
+	for _, test := range tests {
+		if got := IsSigned(test.line, test.token); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestDiskName(t *testing.T) {
+	for index, want := range map[int]string{0: RootDisk, 1: OverlayDisk, 2: ConfigDisk, 25: "/dev/vdz", 26: "/dev/vdaa", 27: "/dev/vdab", 701: "/dev/vdzz", 702: "/dev/vdaaa"} {
+		if got := DiskName(index); got != want {
+			t.Errorf("DiskName(%d) = %s, want %s", index, got, want)
+		}
+	}
+}
+
 func TestParseExit(t *testing.T) {
 	tests := []struct {
 		name, line string

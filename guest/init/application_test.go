@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
 )
 
 // guest is a process in the role of init.
@@ -33,7 +34,7 @@ type guest struct {
 // testProcess is a process in a role.
 func testProcess(t *testing.T, role string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", role)
 	// Bazel's environment would make the test binary act for Bazel. The variable
@@ -44,9 +45,10 @@ func testProcess(t *testing.T, role string) *exec.Cmd {
 }
 
 // startGuest starts init and returns when it has caught its signals.
-func startGuest(t *testing.T) *guest {
+func startGuest(t *testing.T, args ...string) *guest {
 	t.Helper()
 	g := &guest{Cmd: testProcess(t, "init")}
+	g.Args = append(g.Args, args...)
 	g.Stderr = &g.log
 	var err error
 	if g.config, err = g.StdinPipe(); err != nil {
@@ -118,8 +120,8 @@ func busy(pid string, code int) string {
 }
 
 func TestApplication(t *testing.T) {
-	dir := realPath(t, t.TempDir())
-	place(t, dir, "bin/", "bin/dir/", "bin/plain", "file", "loop -> loop", "self -> "+self(t))
+	dir := imagetest.RealPath(t, t.TempDir())
+	imagetest.Place(t, dir, "bin/", "bin/dir/", "bin/plain", "file", "loop -> loop", "self -> "+self(t))
 	for name, content := range map[string]string{
 		"bin/shell":    "#!/bin/sh\necho $0 $*\n",
 		"bin/text":     "echo text $*\n",
@@ -143,9 +145,9 @@ func TestApplication(t *testing.T) {
 	}{
 		{"success", contract.Config{Cmd: sh("echo hello")}, "hello\n", exit(0), "[INFO] [hypeman-init:entrypoint] app exited with code 0 (success)"},
 		{"entrypoint and cmd", contract.Config{Entrypoint: []string{"/bin/sh"}, Cmd: []string{"-c", "echo $0 $1; exit 3", "a b", "c"}}, "a b c\n", exit(3), failed + "app exited with code 3 (exit code 3)"},
-		{"exit 255", contract.Config{Cmd: sh("exit 255")}, "", exit(255), ""},
-		{"killed", contract.Config{Cmd: sh("kill -KILL $$")}, "", exit(128 + 9), failed + "app exited with code 137 (killed by signal 9 (killed))"},
-		{"exits as if killed", contract.Config{Cmd: sh("exit 143")}, "", exit(143), ""},
+		{"exit 255", contract.Config{Cmd: sh("exit 255")}, "", contract.NewPlainExitInfo(255), ""},
+		{"killed", contract.Config{Cmd: sh("kill -KILL $$")}, "", contract.NewKillInfo(unix.SIGKILL), failed + "app exited with code 137 (killed by signal 9 (killed))"},
+		{"exits as if killed", contract.Config{Cmd: sh("exit 137")}, "", contract.NewPlainExitInfo(137), failed + "app exited with code 137 (exit code 137)"},
 		{"nothing to run", contract.Config{}, "", exit(0), ""},
 
 		{"on PATH", contract.Config{Cmd: []string{"shell", "a b"}, Env: found}, dir + "/bin/shell a b\n", exit(0), ""},
@@ -193,7 +195,8 @@ func TestApplicationLog(t *testing.T) {
 	g := startGuest(t)
 	g.configure(t, &contract.Config{Cmd: sh("echo of the application >&2; exit 4"), SkipGuestAgent: true})
 	g.finish(t)
-	want := logStart + "[INFO] [hypeman-init:entrypoint] HYPEMAN-PROGRAM-START ts=2026-02-13T15:26:27.000000999Z mode=exec\n" +
+	want := logStart + "[INFO] [hypeman-init:boot] KINDLING-BOOT ready=1000000 agent=0\n" +
+		logStart + "[INFO] [hypeman-init:entrypoint] HYPEMAN-PROGRAM-START ts=2026-02-13T15:26:27.000000999Z mode=exec\n" +
 		"of the application\n" +
 		logStart + "[ERROR] [hypeman-init:entrypoint] app exited with code 4 (exit code 4)\n" +
 		logStart + `[INFO] [hypeman-init:entrypoint] HYPEMAN-EXIT code=4 message="exit code 4"` + "\n"
@@ -204,8 +207,8 @@ func TestApplicationLog(t *testing.T) {
 
 // TestStart checks what the application sees of its start.
 func TestStart(t *testing.T) {
-	dir := realPath(t, t.TempDir())
-	place(t, dir, "self -> "+self(t))
+	dir := imagetest.RealPath(t, t.TempDir())
+	imagetest.Place(t, dir, "self -> "+self(t))
 	g := startGuest(t)
 	g.configure(t, &contract.Config{
 		Entrypoint:     []string{"./self", "report"},
@@ -234,12 +237,12 @@ func TestStart(t *testing.T) {
 // TestSignals sends init each signal that goes to the application, behind others
 // that neither reach it nor end init.
 func TestSignals(t *testing.T) {
-	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGINT} {
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH} {
 		t.Run(sig.String(), func(t *testing.T) {
 			g := startGuest(t)
 			g.configure(t, &contract.Config{Cmd: []string{self(t), "leader"}, SkipGuestAgent: true})
 			g.expectBoth(t, "leader is ready", "member is ready")
-			for _, other := range []syscall.Signal{unix.SIGABRT, unix.SIGUSR1, unix.SIGPIPE, unix.SIGSEGV, unix.SIGSYS, unix.SIGWINCH, unix.SIGCHLD, sig} {
+			for _, other := range []syscall.Signal{unix.SIGABRT, unix.SIGPIPE, unix.SIGSEGV, unix.SIGSYS, unix.SIGCHLD, unix.SIGPWR, sig} {
 				if err := g.Process.Signal(other); err != nil {
 					t.Fatal(err)
 				}
@@ -276,8 +279,38 @@ func TestEarlySignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.configure(t, &contract.Config{Cmd: sh(busy("$$", 0)), SkipGuestAgent: true})
-	if _, outcome := g.finish(t); outcome != contract.NewExitInfo(143) {
-		t.Errorf("outcome = %v, want %v", outcome, contract.NewExitInfo(143))
+	if _, outcome := g.finish(t); outcome != contract.NewKillInfo(unix.SIGTERM) {
+		t.Errorf("outcome = %v, want %v", outcome, contract.NewKillInfo(unix.SIGTERM))
+	}
+}
+
+// TestSignalStorm sends init every signal that can be caught, from its start to
+// its end. Some end the application; whatever happens, there is an outcome.
+func TestSignalStorm(t *testing.T) {
+	g := startGuest(t, "/bin/false", "1s")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pace := time.NewTicker(time.Millisecond) // real-time signals queue up
+		defer pace.Stop()
+		for range pace.C {
+			for number := syscall.Signal(1); number <= 64; number++ {
+				switch number {
+				case unix.SIGKILL, unix.SIGSTOP, 32, 33, 34: // the last are the C library's
+					continue
+				}
+				if err := g.Process.Signal(number); err != nil {
+					return // it has been waited for
+				}
+			}
+		}
+	}()
+	g.configure(t, &contract.Config{Cmd: sh("trap '' TERM HUP QUIT INT USR1 USR2 WINCH; i=0; while [ $i -lt 200 ]; do (exit 1) & i=$((i+1)); done; exit 3")})
+	_, outcome := g.finish(t)
+	<-done
+	// A signal can come before the shell ignores it.
+	if outcome != contract.NewExitInfo(3) && !strings.HasPrefix(outcome.Message, "killed by signal ") {
+		t.Errorf("outcome = %v, log:\n%s", outcome, &g.log)
 	}
 }
 
@@ -291,8 +324,7 @@ func TestReapsOrphan(t *testing.T) {
 	}
 }
 
-// TestExitCodes has many applications, with orphans of the earlier ones ending
-// all the time.
+// TestExitCodes has many children at a time, with orphans ending all the time.
 func TestExitCodes(t *testing.T) {
 	output, err := testProcess(t, "reaper").CombinedOutput()
 	if want := fmt.Sprintln(reaperRuns, "are right"); string(output) != want || err != nil {
@@ -300,12 +332,13 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestAgentEnd checks that the end of the agent is logged and does not end the
-// machine.
-func TestAgentEnd(t *testing.T) {
-	output, err := testProcess(t, "agent-end").CombinedOutput()
-	want := logStart + "[ERROR] [hypeman-init:agent] agent ended with status 3\napplication ended with 7\n"
-	if diff := cmp.Diff(want, string(output)); diff != "" || err != nil {
-		t.Errorf("error %v, output (-want +got):\n%s", err, diff)
+// TestExitToken checks that the token of the config signs the outcome.
+func TestExitToken(t *testing.T) {
+	g := startGuest(t)
+	g.configure(t, &contract.Config{Cmd: sh("exit 3"), SkipGuestAgent: true, ExitToken: "secret"})
+	g.finish(t)
+	lines := strings.Split(strings.TrimSpace(g.log.String()), "\n")
+	if last := lines[len(lines)-1]; !contract.IsSigned(last, "secret") {
+		t.Errorf("last line is not signed: %s", last)
 	}
 }

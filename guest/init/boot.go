@@ -2,107 +2,152 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/guest/init/internal/modules"
 )
 
 // machine is what the boot steps find out and leave to the next ones.
 type machine struct {
 	log     *logger
 	signals signals
-	disks   *diskWatch
-	config  *contract.Config
-	outcome contract.ExitInfo // how the application ended
+	record  bootRecord
+
+	release    string       // of the kernel
+	modules    *modules.Set // the initramfs's, nil without any
+	disks      *diskWatch
+	config     *contract.Config
+	initramfs  int // descriptor of its root, -1 before the root switch
+	overlayDir int // descriptor of the overlay disk's root, -1 before its mount
+
+	children children
+	agent    agent
+	group    *memoryGroup  // the application's, nil without one
+	grace    time.Duration // that a process may take to end
+
+	// What tests have other ones of.
+	uptime    func() time.Duration // since the kernel's start
+	killAll   func(unix.Signal) error
+	unmount   func() error // leaves the disks as if they were unmounted
+	recordDir string
+	kernelLog string
 }
 
-// step is one part of the boot. Phase is its name in the log.
+func newMachine(log *logger) *machine {
+	m := &machine{
+		log: log, signals: catchSignals(), initramfs: -1, overlayDir: -1,
+		children: newChildren(), agent: agent{path: contract.AgentPath}, grace: endGrace,
+		uptime: uptime, recordDir: recordDir, kernelLog: "/dev/kmsg",
+		killAll: killAll,
+	}
+	m.unmount = m.releaseDisks
+	return m
+}
+
+// onFailure says what the failure of a step means.
+type onFailure bool
+
+const (
+	stop onFailure = true  // the machine ends with the step's error as its outcome
+	goOn onFailure = false // the error is logged
+)
+
+// step is one part of the boot. Name is its name in the record of the boot, and
+// phase the one that the contract gives to its log lines.
 type step struct {
-	phase string
-	do    func(*machine) error
-	// needed tells that the boot cannot go on without this step. The failure of
-	// any other is logged.
-	needed bool
+	name, phase string
+	do          func(*machine) error
+	onFailure   onFailure
 }
 
 // steps in their order. Every path into the image is resolved before the root
 // switch with the image as root, and afterwards the image is the root.
 var steps = []step{
-	{"mount", (*machine).mountKernelFilesystems, true},
-	{"mount", (*machine).openConsole, false},
-	{"modules", (*machine).loadModules, true},
-	{"overlay", (*machine).mountOverlay, true},
-	{"config", (*machine).readConfig, true},
-	{"config", (*machine).closeDiskWatch, false},
-	{"config", (*machine).refuseUnserved, true},
-	{"agent", (*machine).placeAgent, false},
-	{"bind", (*machine).switchRoot, true},
-	{"entrypoint", (*machine).runApplication, true},
+	{"kernelfs", "mount", (*machine).mountKernelFilesystems, stop},
+	{"console", "mount", (*machine).openConsole, goOn},
+	{"loglevel", "boot", (*machine).quietKernel, goOn},
+	{"modules", "modules", (*machine).loadModules, stop},
+	{"overlay", "overlay", (*machine).mountOverlay, stop},
+	{"config", "config", (*machine).readConfig, stop},
+	{"served", "config", (*machine).refuseUnserved, stop},
+	{"loopback", "network", (*machine).startLoopback, goOn},
+	{"network", "network", (*machine).setUpNetwork, goOn},
+	{"names", "network", (*machine).writeNames, goOn},
+	{"volumes", "volumes", (*machine).mountVolumes, goOn},
+	{"uevents", "volumes", (*machine).closeDiskWatch, goOn},
+	{"place-agent", "agent", (*machine).placeAgent, goOn},
+	{"gpu", "gpu", (*machine).startGPU, goOn},
+	{"switch-root", "bind", (*machine).switchRoot, stop},
+	{"directories", "bind", (*machine).makeDirectories, goOn},
+	{"headers", "headers", (*machine).startHeaders, goOn},
+	{"free", "bind", (*machine).freeInitramfs, goOn},
+	{"cgroup", "setup", (*machine).makeMemoryGroup, goOn},
+	{"systemd", "systemd", (*machine).prepareSystemd, goOn},
+	{"agent", "agent", (*machine).startAgent, goOn},
 }
 
-// run runs the steps, of which the last runs the application, and gives the
-// phase that the machine ended in and how.
-func (m *machine) run(steps []step) (phase string, outcome contract.ExitInfo) {
-	for _, s := range steps {
-		phase = s.phase
-		err := m.do(s)
-		switch {
-		case err == nil:
-		case s.needed:
-			return phase, contract.ExitInfo{Code: contract.ExitBootFailed, Message: fmt.Sprintf("boot failed: %s: %v", phase, err)}
-		default:
-			m.log.failed(phase, err)
+// live boots by the steps and runs the application, ends whatever still runs
+// and gives the phase that the machine ended in and its outcome.
+func (m *machine) live(steps []step) (last ending) {
+	last, booted := m.boot(steps)
+	if booted {
+		if err := m.do(m.reportBoot); err != nil {
+			m.log.failed("boot", err)
+		}
+		phase, run := "entrypoint", m.runApplication
+		if m.handsOver() {
+			phase, run = "systemd", m.handOver
+		}
+		if err := m.do(func() (err error) { last, err = run(); return err }); err != nil {
+			last = bootFailed(phase, err)
 		}
 	}
-	return phase, m.outcome
+	if m.config != nil {
+		last.token = m.config.ExitToken
+	}
+	if err := m.do(m.end); err != nil {
+		m.log.failed("setup", err)
+	}
+	return last
 }
 
-// do runs a step, whose panic is an error like any other. Init has no other
-// goroutine that could panic.
-func (m *machine) do(s step) (err error) {
+// boot runs the steps up to one whose failure stops it.
+func (m *machine) boot(steps []step) (failed ending, ok bool) {
+	for _, s := range steps {
+		start := m.uptime()
+		err := m.do(func() error { return s.do(m) })
+		m.record.add(s.name, start, m.uptime(), err)
+		switch {
+		case err == nil:
+		case s.onFailure == stop:
+			m.offerShell()
+			return bootFailed(s.phase, err), false
+		default:
+			m.log.failed(s.phase, err)
+		}
+	}
+	return ending{}, true
+}
+
+// bootFailed is the end of a machine that did not get to its application.
+func bootFailed(phase string, err error) ending {
+	return ending{phase: phase, text: fmt.Sprintf("boot failed: %v", err), outcome: contract.ExitInfo{
+		Code: contract.ExitBootFailed, Message: fmt.Sprintf("boot failed: %s: %v", phase, err),
+	}}
+}
+
+// do calls a function whose panic is an error like any other.
+func (m *machine) do(call func() error) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			_, _ = m.log.out.Write(debug.Stack())
+			stack := debug.Stack()
+			_, _ = m.log.out.Write(stack[:min(len(stack), maxStack)])
 			err = fmt.Errorf("init panicked: %v", reason)
 		}
 	}()
-	return s.do(m)
-}
-
-func (m *machine) readConfig() (err error) {
-	if err := m.disks.wait(contract.ConfigDisk); err != nil {
-		return err
-	}
-	const dir = "/mnt/config"
-	if err := mountAt(mount{source: contract.ConfigDisk, target: dir, fstype: "ext4", flags: readOnly}); err != nil {
-		return err
-	}
-	file, err := os.Open(dir + contract.ConfigFile)
-	if err != nil {
-		return fmt.Errorf("open config: %w", err)
-	}
-	m.config, err = contract.ReadConfig(file)
-	if err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("close config: %w", err)
-	}
-	return unmount(dir)
-}
-
-// refuseUnserved names what the config asks for and this init does not do, so
-// that nobody waits for it: a machine without its volume is not the machine
-// that was asked for.
-func (m *machine) refuseUnserved() error {
-	switch {
-	case m.config.InitMode == contract.ModeSystemd:
-		return fmt.Errorf("init_mode %q is not served", m.config.InitMode)
-	case m.config.NetworkEnabled:
-		return fmt.Errorf("network_enabled is not served")
-	case len(m.config.VolumeMounts) > 0:
-		return fmt.Errorf("volume_mounts is not served")
-	}
-	return nil
+	return call()
 }

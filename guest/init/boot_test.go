@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,39 +14,40 @@ import (
 	"github.com/kindling-vm/kindling/guest/contract"
 )
 
-func TestRun(t *testing.T) {
+func TestBoot(t *testing.T) {
 	ok := func(*machine) error { return nil }
 	fail := func(*machine) error { return errors.New("no such disk") }
 	panics := func(*machine) error { panic("index out of range") }
-	ends := func(m *machine) error {
-		m.outcome = contract.NewExitInfo(3)
-		return nil
-	}
 	const failedLine = logStart + "[ERROR] [hypeman-init:agent] no such disk\n"
+	failed := func(phase, text string) ending {
+		return ending{phase: phase, text: "boot failed: " + text, outcome: contract.ExitInfo{Code: 78, Message: "boot failed: " + phase + ": " + text}}
+	}
 	tests := []struct {
-		name      string
-		steps     []step
-		wantPhase string
-		want      contract.ExitInfo
-		wantLog   string // behind a stack
+		name    string
+		steps   []step
+		want    ending // the zero value is none
+		wantLog string // behind a stack
+		record  string
 	}{
-		{"all succeed", []step{{"mount", ok, true}, {"entrypoint", ends, true}}, "entrypoint", contract.ExitInfo{Code: 3, Message: "exit code 3"}, ""},
-		{"one that is needed fails", []step{{"mount", ok, true}, {"overlay", fail, true}, {"agent", fail, false}, {"entrypoint", ends, true}}, "overlay", contract.ExitInfo{Code: 78, Message: "boot failed: overlay: no such disk"}, ""},
-		{"the last one fails", []step{{"entrypoint", fail, true}}, "entrypoint", contract.ExitInfo{Code: 78, Message: "boot failed: entrypoint: no such disk"}, ""},
-		{"another fails", []step{{"agent", fail, false}, {"entrypoint", ends, true}}, "entrypoint", contract.ExitInfo{Code: 3, Message: "exit code 3"}, failedLine},
-		{"one that is needed panics", []step{{"config", panics, true}, {"agent", fail, false}, {"entrypoint", ends, true}}, "config", contract.ExitInfo{Code: 78, Message: "boot failed: config: init panicked: index out of range"}, ""},
-		{"another panics", []step{{"bind", panics, false}, {"agent", fail, false}, {"entrypoint", ends, true}}, "entrypoint", contract.ExitInfo{Code: 3, Message: "exit code 3"}, logStart + "[ERROR] [hypeman-init:bind] init panicked: index out of range\n" + failedLine},
+		{"all succeed", []step{{"a", "mount", ok, stop}, {"b", "agent", ok, goOn}}, ending{}, "", "a=5 b=5"},
+		{"one that stops fails", []step{{"a", "mount", ok, stop}, {"b", "overlay", fail, stop}, {"c", "agent", fail, goOn}}, failed("overlay", "no such disk"), "", "a=5 b=5!"},
+		{"the last one fails", []step{{"a", "bind", fail, stop}}, failed("bind", "no such disk"), "", "a=5!"},
+		{"another fails", []step{{"a", "agent", fail, goOn}, {"b", "bind", ok, stop}}, ending{}, failedLine, "a=5! b=5"},
+		{"one that stops panics", []step{{"a", "config", panics, stop}, {"b", "agent", fail, goOn}}, failed("config", "init panicked: index out of range"), "", "a=5!"},
+		{"another panics", []step{{"a", "bind", panics, goOn}, {"b", "agent", fail, goOn}}, ending{}, logStart + "[ERROR] [hypeman-init:bind] init panicked: index out of range\n" + failedLine, "a=5! b=5!"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var log bytes.Buffer
-			m := &machine{log: &logger{out: &log, now: func() time.Time { return testTime }}}
-			phase, got := m.run(test.steps)
-			if phase != test.wantPhase {
-				t.Errorf("phase = %q, want %q", phase, test.wantPhase)
+			m := machineWithLog(&log)
+			var now time.Duration
+			m.uptime = func() time.Duration { now += 5 * time.Microsecond; return now }
+			got, booted := m.boot(test.steps)
+			if booted != (test.want == ending{}) {
+				t.Errorf("booted = %v", booted)
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("outcome (-want +got):\n%s", diff)
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(ending{})); diff != "" {
+				t.Errorf("ending (-want +got):\n%s", diff)
 			}
 			text := log.String()
 			if start := strings.Index(text, logStart); strings.HasPrefix(text, "goroutine ") {
@@ -56,25 +59,51 @@ func TestRun(t *testing.T) {
 			if diff := cmp.Diff(test.wantLog, text); diff != "" {
 				t.Errorf("log (-want +got):\n%s", diff)
 			}
+			if diff := cmp.Diff("KINDLING-BOOT ready=0 "+test.record, m.record.String()); diff != "" {
+				t.Errorf("record (-want +got):\n%s", diff)
+			}
 		})
 	}
 }
 
-// TestRunOrder checks that steps run in their order and that none runs behind
-// one that failed.
-func TestRunOrder(t *testing.T) {
-	var got []string
-	note := func(name string, err error) func(*machine) error {
-		return func(*machine) error {
-			got = append(got, name)
-			return err
+// TestStepNames checks that a name in the record of a boot is of one step.
+func TestStepNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range steps {
+		if seen[s.name] || s.name == "" || strings.ContainsAny(s.name, " =!") || s.phase == "" {
+			t.Errorf("step %q of phase %q: want a name and phase of its own", s.name, s.phase)
 		}
+		seen[s.name] = true
 	}
-	m := &machine{log: newLogger(&bytes.Buffer{})}
-	bad := errors.New("bad")
-	m.run([]step{{"", note("a", nil), true}, {"", note("b", bad), false}, {"", note("c", nil), false}, {"", note("d", bad), true}, {"", note("e", nil), false}})
-	if diff := cmp.Diff([]string{"a", "b", "c", "d"}, got); diff != "" {
-		t.Errorf("steps (-want +got):\n%s", diff)
+}
+
+func TestRecord(t *testing.T) {
+	var r bootRecord
+	r.add("kernelfs", 1500*time.Millisecond, 1501234567*time.Nanosecond, nil)
+	r.add("agent", 1502*time.Millisecond, 1502*time.Millisecond, errors.New("no \"agent\""))
+	r.ReadyUS, r.BeforeFreeKiB, r.AfterFreeKiB = 1600000, 100, 120
+	dir := t.TempDir()
+	if err := r.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "boot.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"steps":[{"name":"kernelfs","start_us":1500000,"duration_us":1234},` +
+		`{"name":"agent","start_us":1502000,"duration_us":0,"error":"no \"agent\""}],` +
+		`"ready_us":1600000,"mem_available_before_free_kib":100,"mem_available_after_free_kib":120}` + "\n"
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("boot.json (-want +got):\n%s", diff)
+	}
+	if entries, err := os.ReadDir(dir); len(entries) != 1 || err != nil {
+		t.Errorf("folder has %v, %v, want one file", entries, err)
+	}
+	if err := r.write(filepath.Join(dir, "missing")); err == nil || !strings.HasPrefix(err.Error(), "write record of the boot: ") {
+		t.Errorf("without a folder: got error %v", err)
+	}
+	if first, second := uptime(), uptime(); first <= 0 || second < first {
+		t.Errorf("uptime = %v, then %v", first, second)
 	}
 }
 
@@ -84,9 +113,8 @@ func TestRefuseUnserved(t *testing.T) {
 		want   string // "" is no error
 	}{
 		{contract.Config{InitMode: contract.ModeExec, SkipKernelHeaders: true}, ""},
-		{contract.Config{InitMode: contract.ModeSystemd}, `init_mode "systemd" is not served`},
-		{contract.Config{NetworkEnabled: true}, "network_enabled is not served"},
-		{contract.Config{VolumeMounts: []contract.VolumeMount{{}}}, "volume_mounts is not served"},
+		{contract.Config{EgressProxy: &contract.EgressProxy{Enabled: true}}, "egress_proxy is not served"},
+		{contract.Config{EgressProxy: &contract.EgressProxy{}}, ""},
 	}
 	for _, test := range tests {
 		m := &machine{config: &test.config}

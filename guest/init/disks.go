@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -41,10 +43,15 @@ func (m *machine) closeDiskWatch() error {
 	return nil
 }
 
-// wait returns once the disk can be opened. Its node is there a little earlier
-// (ENXIO), and the kernel tells of it last (device_add_disk in block/genhd.c).
+// wait returns once the disk can be opened.
 func (w *diskWatch) wait(device string) error {
-	deadline := time.Now().Add(w.timeout)
+	return w.waitUntil(device, time.Now().Add(w.timeout))
+}
+
+// waitUntil is wait with an end that several disks can share. A disk's node is
+// there a little earlier than the disk (ENXIO), and the kernel tells of it last
+// (device_add_disk in block/genhd.c).
+func (w *diskWatch) waitUntil(device string, deadline time.Time) error {
 	for {
 		file, err := os.OpenFile(device, os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err == nil {
@@ -55,7 +62,7 @@ func (w *diskWatch) wait(device string) error {
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return fmt.Errorf("wait for disk %s: not there after %v", device, w.timeout)
+			return fmt.Errorf("disk %s is missing: not there after %v", device, w.timeout)
 		}
 		if err := w.next(left); err != nil {
 			return fmt.Errorf("wait for disk %s: %w", device, err)
@@ -81,4 +88,48 @@ func (w *diskWatch) next(limit time.Duration) error {
 			return fmt.Errorf("read uevent: %w", err)
 		}
 	}
+}
+
+// superblocks tell file systems apart by their magic numbers, in the order of
+// the disk's bytes: SQUASHFS_MAGIC of fs/squashfs/squashfs_fs.h at 0,
+// EROFS_SUPER_MAGIC_V1 of linux/magic.h at EROFS_SUPER_OFFSET, and
+// EXT4_SUPER_MAGIC at s_magic of Documentation/filesystems/ext4/super.rst.
+var superblocks = []struct {
+	fstype, magic string
+	offset        int
+}{
+	{"squashfs", "hsqs", 0},
+	{"erofs", "\xe2\xe1\xf5\xe0", 1024},
+	{"ext4", "\x53\xef", 1024 + 0x38},
+}
+
+// diskType is the disk's file system, which the kernel then has if it can.
+// Several may ask at once.
+func (m *machine) diskType(device string) (string, error) {
+	fstype, err := diskType(device)
+	if err != nil {
+		return "", err
+	}
+	return fstype, m.load(fstype)
+}
+
+// diskType is the disk's file system by its superblock. To try one after the
+// other would have the kernel complain of each.
+func diskType(device string) (string, error) {
+	disk, err := os.Open(device)
+	if err != nil {
+		return "", fmt.Errorf("open disk: %w", err)
+	}
+	defer disk.Close()
+	begin := make([]byte, 4096)
+	n, err := io.ReadFull(disk, begin)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return "", fmt.Errorf("read disk: %w", err)
+	}
+	for _, s := range superblocks {
+		if n >= s.offset && bytes.HasPrefix(begin[s.offset:n], []byte(s.magic)) {
+			return s.fstype, nil
+		}
+	}
+	return "", fmt.Errorf("disk %s has no file system that is known: want erofs, ext4 or squashfs", device)
 }

@@ -109,7 +109,7 @@ func TestWaitForDisk(t *testing.T) {
 		watch, kernel := fakeWatch(t, 20*time.Millisecond)
 		tell(t, kernel)
 		disk := filepath.Join(t.TempDir(), "vda")
-		want := "wait for disk " + disk + ": not there after 20ms"
+		want := "disk " + disk + " is missing: not there after 20ms"
 		if err := watch.wait(disk); err == nil || err.Error() != want {
 			t.Errorf("got error %v, want %s", err, want)
 		}
@@ -159,20 +159,29 @@ func TestWatchDisks(t *testing.T) {
 }
 
 func TestDiskType(t *testing.T) {
+	const zeros = "\x00"
 	tests := []struct{ name, content, want string }{
-		{"erofs", strings.Repeat("\x00", 1024) + "\xe2\xe1\xf5\xe0\x01\x02\x03\x04", "erofs"},
-		{"ext4", strings.Repeat("\x00", 1024+56) + "\x53\xef", "ext4"},
-		{"magic at another place", "\xe2\xe1\xf5\xe0" + strings.Repeat("\x00", 2048), "ext4"},
-		{"magic cut", strings.Repeat("\x00", 1024) + "\xe2\xe1\xf5", "ext4"},
-		{"empty", "", "ext4"},
+		{"erofs", strings.Repeat(zeros, 1024) + "\xe2\xe1\xf5\xe0\x01\x02\x03\x04", "erofs"},
+		{"ext4", strings.Repeat(zeros, 1024+56) + "\x53\xef", "ext4"},
+		{"squashfs", "hsqs" + strings.Repeat(zeros, 2048), "squashfs"},
+		{"magic at another place", "\xe2\xe1\xf5\xe0" + strings.Repeat(zeros, 2048), ""},
+		{"magic cut", strings.Repeat(zeros, 1024) + "\xe2\xe1\xf5", ""},
+		{"blank", strings.Repeat(zeros, 8192), ""},
+		{"short", "hsq", ""},
+		{"empty", "", ""},
 	}
 	for _, test := range tests {
 		disk := filepath.Join(t.TempDir(), "disk")
 		if err := os.WriteFile(disk, []byte(test.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := diskType(disk); got != test.want || err != nil {
-			t.Errorf("%s: got %q, %v, want %q", test.name, got, err, test.want)
+		wantErr := ""
+		if test.want == "" {
+			wantErr = "disk " + disk + " has no file system that is known: want erofs, ext4 or squashfs"
+		}
+		got, err := diskType(disk)
+		if got != test.want || (err == nil) != (wantErr == "") || err != nil && err.Error() != wantErr {
+			t.Errorf("%s: got %q, %v, want %q, %q", test.name, got, err, test.want, wantErr)
 		}
 	}
 	dir := t.TempDir()

@@ -20,6 +20,9 @@ const (
 	// maxOutcome bounds the outcome's text, in bytes before quoting: hosts look
 	// at the last contract.ExitTail bytes only.
 	maxOutcome = 512
+	// maxMessage bounds any other line, and maxStack a stack, in bytes.
+	maxMessage = 2048
+	maxStack   = 8192
 )
 
 // consoles in the order in which hosts look for output.
@@ -45,19 +48,47 @@ func (l *logger) failed(phase string, err error) {
 	l.write(contract.LevelError, phase, err.Error())
 }
 
-// write writes one line, whatever a message quotes.
+// write writes one line, whatever a message quotes and however long it is.
 func (l *logger) write(level contract.Level, phase, message string) {
-	_, _ = io.WriteString(l.out, contract.LogLine(l.now(), level, phase, strings.ReplaceAll(message, "\n", "; ")))
+	_, _ = io.WriteString(l.out, contract.LogLine(l.now(), level, phase, oneLine(message)))
+}
+
+func oneLine(message string) string {
+	return strings.ReplaceAll(clip(message, maxMessage), "\n", "; ")
+}
+
+// clip cuts a text where it is too long, between characters.
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "")
+}
+
+// ending is how the machine ended.
+type ending struct {
+	phase   string
+	text    string // for people, in a line of its own before the outcome
+	outcome contract.ExitInfo
+	token   string // of the outcome's MAC, or ""
 }
 
 // exit writes the machine's outcome, the last line of its log, and waits until
-// the console has sent it: powering off would drop what is in its buffer.
-func (l *logger) exit(phase string, outcome contract.ExitInfo) {
-	outcome.Message = outcome.Message[:min(len(outcome.Message), maxOutcome)]
+// the console has sent it: powering off would drop what is in its buffer. The
+// line before it, in the same write, is there for the outcome to start a line
+// whatever the application has written.
+func (l *logger) exit(last ending) {
+	level := contract.LevelInfo
+	if last.outcome.Code != 0 {
+		level = contract.LevelError
+	}
+	last.outcome.Message = clip(last.outcome.Message, maxOutcome)
+	lines := contract.LogLine(l.now(), level, last.phase, oneLine(last.text)) +
+		contract.LogLine(l.now(), contract.LevelInfo, last.phase, last.outcome.Signed(last.token))
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		l.info(phase, "%v", outcome)
+		_, _ = io.WriteString(l.out, lines)
 		if file, ok := l.out.(*os.File); ok {
 			const drain = 1 // tcdrain(3) is TCSBRK with a non-zero argument
 			_ = unix.IoctlSetInt(int(file.Fd()), unix.TCSBRK, drain)

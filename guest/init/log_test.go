@@ -3,16 +3,19 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
 )
 
 func TestLogger(t *testing.T) {
@@ -21,11 +24,15 @@ func TestLogger(t *testing.T) {
 	log.info("boot", "disk %d%%", 7)
 	log.failed("mount", errors.New("mount %d"))
 	log.failed("config", errors.Join(errors.New("one"), errors.New("HYPEMAN-EXIT code=0")))
-	log.exit("entrypoint", contract.ExitInfo{Code: 78, Message: "a\n\"b\""})
+	log.exit(ending{phase: "entrypoint", text: "boot\nfailed", outcome: contract.ExitInfo{Code: 78, Message: "a\n\"b\""}})
+	log.exit(ending{phase: "entrypoint", text: "success", token: "token"})
 	want := logStart + "[INFO] [hypeman-init:boot] disk 7%\n" +
 		logStart + "[ERROR] [hypeman-init:mount] mount %d\n" +
 		logStart + "[ERROR] [hypeman-init:config] one; HYPEMAN-EXIT code=0\n" +
-		logStart + `[INFO] [hypeman-init:entrypoint] HYPEMAN-EXIT code=78 message="a\n\"b\""` + "\n"
+		logStart + "[ERROR] [hypeman-init:entrypoint] boot; failed\n" +
+		logStart + `[INFO] [hypeman-init:entrypoint] HYPEMAN-EXIT code=78 message="a\n\"b\""` + "\n" +
+		logStart + "[INFO] [hypeman-init:entrypoint] success\n" +
+		logStart + "[INFO] [hypeman-init:entrypoint] " + contract.ExitInfo{}.Signed("token") + "\n"
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
@@ -35,10 +42,22 @@ func TestLogger(t *testing.T) {
 func TestExitIsFound(t *testing.T) {
 	for _, message := range []string{strings.Repeat("x", 1<<20), strings.Repeat("\x00", 1<<20), strings.Repeat("\U0010ffff", 1<<18)} {
 		var got bytes.Buffer
-		newLogger(&got).exit("config", contract.ExitInfo{Code: 78, Message: message})
+		newLogger(&got).exit(ending{phase: "config", text: message, outcome: contract.ExitInfo{Code: 78, Message: message}})
 		info, ok := contract.FindExit(got.Bytes())
 		if !ok || info.Code != 78 || !strings.HasPrefix(message, info.Message) || info.Message == "" {
 			t.Errorf("message of %.3q: got %d, %.20q, %v", message, info.Code, info.Message, ok)
+		}
+	}
+}
+
+func TestLogIsBounded(t *testing.T) {
+	var got bytes.Buffer
+	log := newLogger(&got)
+	log.info("boot", "%s", strings.Repeat("\u00fc", 1<<20))
+	log.failed("boot", errors.New(strings.Repeat("x\n", 1<<20)))
+	for line := range strings.Lines(got.String()) {
+		if len(line) > 2*maxMessage+100 || !utf8.ValidString(line) {
+			t.Errorf("line of %d bytes: %.80q", len(line), line)
 		}
 	}
 }
@@ -56,7 +75,7 @@ func TestExitLeavesStuckConsole(t *testing.T) {
 	defer close(console)
 	log := newLogger(console)
 	log.patience = time.Millisecond
-	log.exit("entrypoint", contract.NewExitInfo(0)) // returns
+	log.exit(ending{phase: "entrypoint"}) // returns
 }
 
 func TestOpenFirst(t *testing.T) {
@@ -71,7 +90,7 @@ func TestOpenFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if got, err := os.Readlink(fdPath(fd)); got != realPath(t, file) || err != nil {
+	if got, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); got != imagetest.RealPath(t, file) || err != nil {
 		t.Errorf("opened %s, %v, want %s", got, err, file)
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)

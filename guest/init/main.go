@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kindling-vm/kindling/guest/init/internal/systemd"
 )
 
 func main() {
@@ -19,15 +21,22 @@ func main() {
 		os.Exit(1)
 	}
 	// A PID 1 that returns panics the kernel.
-	defer powerOff()
-	m := &machine{log: newLogger(os.Stderr), signals: catchSignals()}
-	m.log.exit(m.run(steps))
+	command := unix.LINUX_REBOOT_CMD_POWER_OFF
+	defer func() { leave(command) }()
+	m := newMachine(newLogger(os.Stderr))
+	if os.Args[0] == systemd.ShutdownProgram {
+		command = endAfterSystemd(m, os.Args)
+		return
+	}
+	m.log.exit(m.live(steps))
 }
 
-// powerOff never returns where it has the right to power off.
-func powerOff() {
+// leave never returns where it has the right to power off.
+func leave(command int) {
 	unix.Sync()
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
-		fmt.Fprintf(os.Stderr, "power off: %v\n", err)
+	for _, how := range []int{command, unix.LINUX_REBOOT_CMD_RESTART} {
+		if err := unix.Reboot(how); err != nil {
+			fmt.Fprintf(os.Stderr, "power off: %v\n", err)
+		}
 	}
 }

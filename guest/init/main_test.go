@@ -2,11 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,12 +24,11 @@ import (
 // The test binary is also the processes that the tests need: started with the
 // name of a role as its first argument, it plays that role.
 var roles = map[string]func() error{
-	"init":      asInit,
-	"reaper":    asReaper,
-	"agent-end": asAgentEnd,
-	"report":    asReport,
-	"leader":    asLeader,
-	"member":    asMember,
+	"init":   asInit,
+	"reaper": asReaper,
+	"report": asReport,
+	"leader": asLeader,
+	"member": asMember,
 }
 
 func TestMain(m *testing.M) {
@@ -47,80 +51,122 @@ func newTestMachine() (*machine, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
-	log := newLogger(os.Stderr)
-	log.now = func() time.Time { return testTime }
-	return &machine{log: log, signals: catchSignals()}, nil
+	m := machineWithLog(os.Stderr)
+	m.killAll = killChildren
+	return m, nil
 }
 
-// asInit is init from the step that runs the application on. It tells when it
-// has caught the signals, and takes the config from its input.
-func asInit() error {
+// machineWithLog is a machine that lets the machine it runs on be.
+func machineWithLog(out io.Writer) *machine {
+	log := newLogger(out)
+	log.now = func() time.Time { return testTime }
+	m := newMachine(log)
+	m.uptime = func() time.Duration { return time.Second }
+	m.killAll = func(unix.Signal) error { return unix.EPERM }
+	m.unmount = func() error { return nil }
+	m.kernelLog = os.DevNull
+	return m
+}
+
+// killChildren signals what kill(-1) does in a guest: all that this process has
+// started, which are its children once their parents have ended.
+func killChildren(signal unix.Signal) error {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return err
+	}
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		for _, child := range strings.Fields(string(children)) {
+			pid, err := strconv.Atoi(child)
+			if err != nil {
+				return err
+			}
+			if err := unix.Kill(pid, signal); err != nil && err != unix.ESRCH {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// asInit is init from behind the root switch on. It tells when it has caught the
+// signals, and takes the config from its input. Its arguments are the agent's
+// path and the grace for what is left behind.
+func asInit() (err error) {
 	m, err := newTestMachine()
 	if err != nil {
 		return err
+	}
+	if m.recordDir, err = os.MkdirTemp("", "init"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(m.recordDir)) }()
+	if len(os.Args) > 2 {
+		m.agent.path = os.Args[2]
+	}
+	m.grace = time.Minute
+	if len(os.Args) > 3 {
+		if m.grace, err = time.ParseDuration(os.Args[3]); err != nil {
+			return err
+		}
 	}
 	fmt.Println("signals are caught")
 	if m.config, err = contract.ReadConfig(os.Stdin); err != nil {
 		return err
 	}
-	m.log.exit(m.run(steps[len(steps)-1:]))
+	m.log.exit(m.live([]step{{"agent", "agent", (*machine).startAgent, goOn}}))
 	return nil
 }
 
-// asReaper is init with one application after the other. Each leaves orphans to
-// the next one and ends in its own way. It tells how many ended as it wanted.
+// asReaper is init with many children at a time, some of which leave orphans
+// behind. It tells how many ended as they should.
 func asReaper() error {
 	m, err := newTestMachine()
 	if err != nil {
 		return err
 	}
-	right := 0
+	const atATime = 24
+	random := rand.New(rand.NewPCG(1, 2))
+	running, right := 0, 0
 	for i := range reaperRuns {
-		const orphans = "i=0; while [ $i -lt 32 ]; do (exit 5) & i=$((i+1)); done; "
-		end, want := fmt.Sprintf("exit %d", i), i
-		if i%3 == 0 {
+		want := random.IntN(256)
+		end := fmt.Sprintf("exit %d", want)
+		switch {
+		case i%7 == 0:
 			end, want = "kill -KILL $$", 128+9
+		case i%100 == 1:
+			end = "i=0; while [ $i -lt 32 ]; do (exit 5) & i=$((i+1)); done; " + end
 		}
-		app, err := start("/bin/sh", []string{"sh", "-c", orphans + end}, nil, "/")
+		_, err := m.children.start(program{path: "/bin/sh", argv: []string{"sh", "-c", end}, dir: "/"}, func(status unix.WaitStatus) {
+			running--
+			if shellCode(status) == want {
+				right++
+			}
+		})
 		if err != nil {
 			return err
 		}
-		got, err := m.supervise(app, 0)
-		if err != nil {
-			return err
+		for running++; running >= atATime || i == reaperRuns-1 && running > 0; {
+			if err := m.serve(0); err != nil {
+				return err
+			}
 		}
-		if got != want {
-			return fmt.Errorf("application %d ended with %d, want %d", i, got, want)
-		}
-		right++
+	}
+	if err := m.endProcesses(); err != nil {
+		return err
+	}
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		return fmt.Errorf("left behind: child %d, %v", pid, err)
 	}
 	fmt.Println(right, "are right")
 	return nil
 }
 
-const reaperRuns = 100
-
-// asAgentEnd is init with an application that waits until the agent is gone.
-func asAgentEnd() error {
-	m, err := newTestMachine()
-	if err != nil {
-		return err
-	}
-	agent, err := start("/bin/sh", sh("exit 3"), nil, "/")
-	if err != nil {
-		return err
-	}
-	app, err := start("/bin/sh", sh(busy(strconv.Itoa(agent), 7)), nil, "/")
-	if err != nil {
-		return err
-	}
-	code, err := m.supervise(app, agent)
-	if err != nil {
-		return err
-	}
-	fmt.Println("application ended with", code)
-	return nil
-}
+const reaperRuns = 10_000
 
 // report is what a program sees of how it was started.
 type report struct {

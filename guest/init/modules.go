@@ -6,19 +6,31 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kindling-vm/kindling/guest/init/internal/gpu"
+	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/init/internal/modules"
 )
 
-// loadModules loads the modules that /etc/modules lists, each behind what it
-// depends on. The disk watch starts first, so that no new disk is missed.
-func (m *machine) loadModules() error {
-	var err error
+// onDemand are modules that are loaded when a disk or the config asks for what
+// they do, and not by each boot.
+var onDemand = map[string]bool{"erofs": true, "squashfs": true, "nfsv4": true, "virtio_net": true}
+
+// loadModules loads the modules that /etc/modules lists. The disk watch starts
+// first, so that no new disk is missed.
+func (m *machine) loadModules() (err error) {
 	if m.disks, err = watchDisks(diskTimeout); err != nil {
 		return err
 	}
+	var uname unix.Utsname
+	if err := unix.Uname(&uname); err != nil {
+		return fmt.Errorf("read kernel release: %w", err)
+	}
+	m.release = unix.ByteSliceToString(uname.Release[:])
 	list, err := os.Open("/etc/modules")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // a kernel with everything built in
@@ -27,85 +39,82 @@ func (m *machine) loadModules() error {
 		return fmt.Errorf("open list of modules: %w", err)
 	}
 	defer list.Close()
-	var uname unix.Utsname
-	if err := unix.Uname(&uname); err != nil {
-		return fmt.Errorf("read kernel release: %w", err)
-	}
-	dir := path.Join("/lib/modules", unix.ByteSliceToString(uname.Release[:]))
-	depFile, err := os.Open(path.Join(dir, "modules.dep"))
-	if err != nil {
-		return fmt.Errorf("open dependencies of this kernel's modules: %w", err)
-	}
-	defer depFile.Close()
-	order, err := loadOrder(list, depFile)
+	names, err := readModuleList(list)
 	if err != nil {
 		return err
 	}
-	for _, file := range order {
-		if err := loadModule(path.Join(dir, file)); err != nil {
+	root, err := inroot.Open("/")
+	if err != nil {
+		return err
+	}
+	if m.modules, err = modules.Open(root, m.release); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if onDemand[name] {
+			continue
+		}
+		if err := m.modules.Load(name, ""); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// loadOrder gives the files to load, each once, for a list of module names, one
-// a line, and a modules.dep (modules.dep(5)): a line has a module's file, a
-// colon, and what it depends on with that which must be loaded first at the end.
-func loadOrder(list, dep io.Reader) ([]string, error) {
-	needs := map[string][]string{} // module name -> its line's files
-	for lines := bufio.NewScanner(dep); ; {
-		if !lines.Scan() {
-			if err := lines.Err(); err != nil {
-				return nil, fmt.Errorf("read modules.dep: %w", err)
-			}
-			break
-		}
-		file, depends, found := strings.Cut(lines.Text(), ":")
-		if !found {
-			return nil, fmt.Errorf("read modules.dep: no colon in %q", lines.Text())
-		}
-		needs[moduleName(file)] = append([]string{file}, strings.Fields(depends)...)
+// load loads a module that the initramfs has. Another may be built into the
+// kernel: whoever needs it will see.
+func (m *machine) load(name string) error {
+	if m.modules == nil || !m.modules.Has(name) {
+		return nil
 	}
-	var order []string
-	seen := map[string]bool{}
+	return m.modules.Load(name, "")
+}
+
+// readModuleList reads names of modules, one a line.
+func readModuleList(list io.Reader) ([]string, error) {
+	var names []string
 	lines := bufio.NewScanner(list)
 	for lines.Scan() {
-		name := strings.TrimSpace(lines.Text())
-		if name == "" || strings.HasPrefix(name, "#") {
-			continue
-		}
-		files, ok := needs[moduleName(name)]
-		if !ok {
-			return nil, fmt.Errorf("module %s of /etc/modules is not in modules.dep", name)
-		}
-		for i := len(files) - 1; i >= 0; i-- {
-			if !seen[files[i]] {
-				seen[files[i]] = true
-				order = append(order, files[i])
-			}
+		if name := strings.TrimSpace(lines.Text()); name != "" && !strings.HasPrefix(name, "#") {
+			names = append(names, name)
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read /etc/modules: %w", err)
 	}
-	return order, nil
+	return names, nil
 }
 
-// moduleName is the module in a file or of a name: - and _ are one to the
-// kernel.
-func moduleName(file string) string {
-	return strings.ReplaceAll(strings.TrimSuffix(path.Base(file), ".ko"), "-", "_")
+// startGPU loads the driver of a GPU, if the machine has one.
+func (m *machine) startGPU() error {
+	return inNewRoot(func(image *inroot.Root) error {
+		starter := gpu.Starter{Sys: "/sys", Proc: "/proc", Dev: "/dev", Trees: []gpu.Tree{
+			{Name: "the image", Modules: lazyModules(sync.OnceValues(func() (*modules.Set, error) { return modules.Open(image, m.release) }))},
+		}}
+		if m.modules != nil {
+			starter.Trees = append(starter.Trees, gpu.Tree{Name: "the initrd", Modules: m.modules})
+		}
+		report, err := starter.Start()
+		if report != "" {
+			m.log.info("gpu", "%s", report)
+		}
+		return err
+	})
 }
 
-func loadModule(file string) error {
-	module, err := os.Open(file)
+// lazyModules reads what a tree has when somebody asks: an image's is large, and
+// few machines have a GPU.
+type lazyModules func() (*modules.Set, error)
+
+func (l lazyModules) Has(name string) bool {
+	set, err := l()
+	return err != nil || set.Has(name) // Load tells of the error
+}
+
+func (l lazyModules) Load(name, parameters string) error {
+	set, err := l()
 	if err != nil {
-		return fmt.Errorf("open module: %w", err)
+		return err
 	}
-	defer module.Close()
-	if err := unix.FinitModule(int(module.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("load module %s: %w", file, err)
-	}
-	return nil
+	return set.Load(name, parameters)
 }

@@ -83,7 +83,6 @@ func TestEnvironment(t *testing.T) {
 		want.WriteString(base64.StdEncoding.EncodeToString([]byte(env[key])) + "\n")
 	}
 	want.WriteString(contract.DefaultPath + " " + contract.DefaultHome + " /srv/made\n")
-	kernelLine := regexp.MustCompile(`(?m)^\[ *\d+\.\d+\] .*\n`)
 	if diff := cmp.Diff(want.String(), kernelLine.ReplaceAllString(got.output, "")); diff != "" {
 		t.Errorf("output (-want +got):\n%s", diff)
 	}
@@ -141,8 +140,8 @@ func TestAgent(t *testing.T) {
 // off.
 func TestBootFailure(t *testing.T) {
 	t.Parallel()
-	got := boot(t, options{config: &contract.Config{NetworkEnabled: true}})
-	want := contract.ExitInfo{Code: contract.ExitBootFailed, Message: "boot failed: config: network_enabled is not served"}
+	got := boot(t, options{config: &contract.Config{EgressProxy: &contract.EgressProxy{Enabled: true}}})
+	want := contract.ExitInfo{Code: contract.ExitBootFailed, Message: "boot failed: config: egress_proxy is not served"}
 	if diff := cmp.Diff(want, got.exit); diff != "" {
 		t.Errorf("exit information (-want +got):\n%s", diff)
 	}

@@ -30,7 +30,7 @@ import (
 
 // bootTimeout bounds a whole life of a machine. Under emulation it takes a few
 // seconds.
-const bootTimeout = 2 * time.Minute
+const bootTimeout = 4 * time.Minute
 
 // oops is what a kernel prints that fell over, which an emulator at fault can
 // make it do.
@@ -42,6 +42,7 @@ type machine struct {
 	output      string        // of the application
 	serial      string        // everything
 	firstOutput time.Duration // from the hypervisor's start to output's first byte
+	disks       []vm.Disk     // as the machine left them
 }
 
 // options are what differs between the machines of the tests.
@@ -52,6 +53,10 @@ type options struct {
 	cmdline string
 	initrd  string                                  // path, of the artifact set if empty
 	running func(ctx context.Context, vsock string) // called while the machine runs
+	image   []v1.Layer                              // of the root disk, behind the base layer
+	bare    bool                                    // the image is all of the root disk
+	// attach changes which disks are attached. Others go into dir.
+	attach func(dir string, disks []vm.Disk) []vm.Disk
 }
 
 // platform is what machines of an architecture boot and how they run here.
@@ -112,7 +117,10 @@ func boot(t testing.TB, o options) machine {
 	if o.initrd == "" {
 		o.initrd = set.Initrd
 	}
-	disks := writeDisks(t, dir, set.Set, o.config)
+	disks := writeDisks(t, dir, set.Set, o)
+	if o.attach != nil {
+		disks = o.attach(dir, disks)
+	}
 	output := &timedBuffer{start: time.Now()}
 	app := vm.NewAppOutput(output)
 	running, err := qemu.Start(ctx, vm.Spec{
@@ -141,7 +149,7 @@ func boot(t testing.TB, o options) machine {
 	if err != nil {
 		t.Fatalf("%v\nserial output:\n%s", err, serial)
 	}
-	return machine{exit: exit, output: output.String(), serial: string(serial), firstOutput: output.first}
+	return machine{exit: exit, output: output.String(), serial: string(serial), firstOutput: output.first, disks: disks}
 }
 
 // timedBuffer notes when its first byte came.
@@ -158,20 +166,24 @@ func (b *timedBuffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-func writeDisks(t testing.TB, dir string, set *system.Set, config *contract.Config) []vm.Disk {
+func writeDisks(t testing.TB, dir string, set *system.Set, o options) []vm.Disk {
 	t.Helper()
 	root, overlay, configPath := filepath.Join(dir, "root.ext4"), filepath.Join(dir, "overlay.raw"), filepath.Join(dir, "config.ext4")
-	layer, err := tarball.LayerFromFile(set.Base)
-	if err != nil {
-		t.Fatal(err)
+	var layers []v1.Layer
+	if !o.bare {
+		base, err := tarball.LayerFromFile(set.Base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, base)
 	}
-	if err := rootfs.WriteDisk(root, []v1.Layer{layer}); err != nil {
+	if err := rootfs.WriteDisk(root, append(layers, o.image...)); err != nil {
 		t.Fatal(err)
 	}
 	if err := rootfs.WriteOverlay(overlay, rootfs.MinOverlay); err != nil {
 		t.Fatal(err)
 	}
-	if err := configdisk.Write(configPath, config); err != nil {
+	if err := configdisk.Write(configPath, o.config); err != nil {
 		t.Fatal(err)
 	}
 	return []vm.Disk{{Path: root, ReadOnly: true}, {Path: overlay}, {Path: configPath, ReadOnly: true}}

@@ -60,8 +60,13 @@ func encode(c *contract.Config) ([]byte, error) {
 
 // checkText finds what encoding/json would replace with U+FFFD in silence.
 func checkText(c *contract.Config) error {
-	texts := slices.Concat(c.Entrypoint, c.Cmd,
-		[]string{c.Workdir, c.GuestIP, c.GuestGateway, c.GuestDNS, string(c.InitMode)})
+	texts := slices.Concat(c.Entrypoint, c.Cmd, c.DNSServers, []string{
+		c.Workdir, c.GuestIP, c.GuestGateway, c.GuestDNS, c.GuestIP6, c.GuestGateway6,
+		string(c.InitMode), c.Hostname, c.User, c.ExitToken,
+	})
+	if c.EgressProxy != nil {
+		texts = append(texts, c.EgressProxy.ProxyURL, c.EgressProxy.CACertPEM)
+	}
 	for _, key := range slices.Sorted(maps.Keys(c.Env)) {
 		if !utf8.ValidString(c.Env[key]) {
 			// The value may be a secret.
@@ -70,7 +75,7 @@ func checkText(c *contract.Config) error {
 		texts = append(texts, key)
 	}
 	for _, v := range c.VolumeMounts {
-		texts = append(texts, v.Device, v.Path, v.Mode, v.OverlayDevice)
+		texts = append(texts, v.Device, v.Path, v.Mode, v.OverlayDevice, v.NFSHost, v.NFSExport)
 	}
 	for _, text := range texts {
 		if !utf8.ValidString(text) {

@@ -1,71 +1,20 @@
-package main
+package inroot
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
 )
 
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
-// realPath is name without symbolic links, as /proc shows it.
-func realPath(t *testing.T, name string) string {
-	t.Helper()
-	real, err := filepath.EvalSymlinks(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return real
-}
-
-// place puts things into dir: "name -> target" is a symbolic link, "name/" a
-// folder, "name|" a FIFO, "name=" a socket, anything else a file.
-func place(t *testing.T, dir string, things ...string) {
-	t.Helper()
-	for _, thing := range things {
-		name, target, isLink := strings.Cut(thing, " -> ")
-		path := filepath.Join(dir, strings.TrimRight(name, "|="))
-		var err error
-		switch {
-		case isLink:
-			err = os.Symlink(target, path)
-		case strings.HasSuffix(name, "/"):
-			err = os.MkdirAll(path, 0o755)
-		case strings.HasSuffix(name, "|"):
-			err = unix.Mkfifo(path, 0o644)
-		case strings.HasSuffix(name, "="):
-			err = unix.Mknod(path, unix.S_IFSOCK|0o644, 0)
-		default:
-			err = os.WriteFile(path, []byte("content of the image"), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// tree lists all below dir.
-func tree(t *testing.T, dir string) []string {
-	t.Helper()
-	var names []string
-	if err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if path != dir {
-			names = append(names, path[len(dir)+1:]+" "+entry.Type().String())
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
-
-func TestEnsureFileIn(t *testing.T) {
+func TestEnsureFile(t *testing.T) {
 	const name = "/opt/hypeman/agent"
 	tests := []struct {
 		name    string
@@ -103,17 +52,17 @@ func TestEnsureFileIn(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			base := realPath(t, t.TempDir())
+			base := imagetest.RealPath(t, t.TempDir())
 			image := filepath.Join(base, "image")
-			place(t, base, "outside/", "image/")
-			place(t, image, test.image...)
-			root, err := unix.Open(image, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			imagetest.Place(t, base, "outside/", "image/")
+			imagetest.Place(t, image, test.image...)
+			root, err := Open(image)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer unix.Close(root)
+			defer root.Close()
 
-			fd, err := ensureFileIn(root, test.file)
+			fd, err := root.EnsureFile(test.file)
 			if (err == nil) != (test.wantErr == "") || err != nil && err.Error() != test.wantErr {
 				t.Errorf("got error %v, want %q", err, test.wantErr)
 			}
@@ -123,7 +72,7 @@ func TestEnsureFileIn(t *testing.T) {
 					t.Errorf("opened %s, %v, want %s of the image", got, err, test.want)
 				}
 			}
-			if diff := cmp.Diff([]string(nil), tree(t, filepath.Join(base, "outside"))); diff != "" {
+			if diff := cmp.Diff([]string(nil), imagetest.Tree(t, filepath.Join(base, "outside"))); diff != "" {
 				t.Errorf("made outside of the image (-want +got):\n%s", diff)
 			}
 			if entries, err := os.ReadDir(base); len(entries) != 2 || err != nil {
@@ -133,18 +82,18 @@ func TestEnsureFileIn(t *testing.T) {
 	}
 }
 
-// TestEnsureFileInKeeps checks that a file of the image keeps its content, and
+// TestEnsureFileKeeps checks that a file of the image keeps its content, and
 // that a new one is a program.
-func TestEnsureFileInKeeps(t *testing.T) {
+func TestEnsureFileKeeps(t *testing.T) {
 	image := t.TempDir()
-	place(t, image, "old")
-	root, err := unix.Open(image, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	imagetest.Place(t, image, "old")
+	root, err := Open(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(root)
+	defer root.Close()
 	for _, name := range []string{"old", "new"} {
-		fd, err := ensureFileIn(root, name)
+		fd, err := root.EnsureFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,28 +106,5 @@ func TestEnsureFileInKeeps(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(image, "new")); err != nil || info.Mode()&0o100 == 0 {
 		t.Errorf("new file = %v, %v, want an executable one", info, err)
-	}
-}
-
-func TestEnsureDirectory(t *testing.T) {
-	image := t.TempDir()
-	place(t, image, "there/", "file", "link -> there", "dangling -> /nowhere")
-	tests := []struct{ name, want string }{
-		{"there", ""},
-		{"made", ""},
-		{"file", "mount point " + image + "/file of the image is no directory"},
-		{"link", "mount point " + image + "/link of the image is no directory"},
-		{"dangling", "mount point " + image + "/dangling of the image is no directory"},
-		{"file/below", "look at mount point: lstat " + image + "/file/below: not a directory"},
-		{"no/parent", "make mount point: mkdir " + image + "/no/parent: no such file or directory"},
-	}
-	for _, test := range tests {
-		err := ensureDirectory(filepath.Join(image, test.name))
-		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
-			t.Errorf("%s: got error %v, want %q", test.name, err, test.want)
-		}
-	}
-	if info, err := os.Stat(filepath.Join(image, "made")); err != nil || !info.IsDir() {
-		t.Errorf("made = %v, %v, want a directory", info, err)
 	}
 }
