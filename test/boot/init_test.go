@@ -65,7 +65,7 @@ func TestRoot(t *testing.T) {
 			Cmd: []string{"sh", "-c", script.String()}, Hostname: "box",
 			// A mounted image of them would keep its memory.
 			SkipKernelHeaders: true,
-			VolumeMounts: []contract.VolumeMount{{Device: contract.DiskName(3), Path: "/data", Mode: "rw"}, {Device: contract.DiskName(4), Path: "/missing"}},
+			VolumeMounts:      []contract.VolumeMount{{Device: contract.DiskName(3), Path: "/data", Mode: "rw"}, {Device: contract.DiskName(4), Path: "/missing"}},
 		},
 		attach: func(dir string, disks []vm.Disk) []vm.Disk {
 			volume := filepath.Join(dir, "volume.raw")

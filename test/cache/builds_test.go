@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +51,7 @@ func TestBuilds(t *testing.T) {
 	if !report.Equal || report.B.Misses != 0 || report.B.Hits < 100 || report.B.Hits != report.A.Shared {
 		t.Errorf("second build: equal %v, %d hits and %d misses, want %d hits", report.Equal, report.B.Hits, report.B.Misses, report.A.Shared)
 	}
-	t.Logf("second build: %d of %d actions that may be shared came from the cache", report.B.Hits, report.B.Shared)
+	log.Printf("second build: %d of %d actions that may be shared came from the cache", report.B.Hits, report.B.Shared)
 
 	t.Run("developer uploads", func(t *testing.T) {
 		before := entries(t, cache.dir)

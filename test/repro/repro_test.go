@@ -5,6 +5,7 @@
 package repro
 
 import (
+	"log"
 	"os"
 	"path/filepath"
 	"testing"
@@ -41,7 +42,7 @@ func TestSameBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("artifact set %s", id)
+	log.Printf("artifact set %s", id)
 	// The manifest's own digests could be wrong in the same way.
 	dir := os.DirFS(filepath.Join(w.Dir, "bazel-bin/system/bundle"))
 	for _, arch := range want.Architectures {
