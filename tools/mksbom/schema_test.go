@@ -79,27 +79,3 @@ func TestSchema(t *testing.T) {
 		})
 	}
 }
-
-// TestBuiltSBOM looks at the SBOM of the set that the build makes. Outside of
-// Bazel there is none.
-func TestBuiltSBOM(t *testing.T) {
-	location := os.Getenv("SBOM")
-	if location == "" {
-		t.Skip("there is no SBOM but where Bazel runs the test")
-	}
-	name, err := runfiles.Rlocation(location)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := schema(t).Validate(document); err != nil {
-		t.Error(err)
-	}
-}

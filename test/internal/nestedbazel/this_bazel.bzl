@@ -19,8 +19,12 @@ def _this_bazel_impl(ctx):
     result = ctx.execute(["cp", "-R", "-P"] + sources + [ctx.path("workspace")])
     if result.return_code:
         fail("copy workspace: " + result.stderr)
+    command = json.decode(ctx.getenv("KINDLING_START", "[]"))
+
+    # A Bazel that needs the internet to resolve modules cannot run in a test.
+    ctx.file("compatible.bzl", "NESTED_BAZEL = {}\n".format([] if command else ["@platforms//:incompatible"]))
     ctx.file("this_bazel.json", json.encode({
-        "command": json.decode(ctx.getenv("KINDLING_START", "[]")),
+        "command": command,
         "external": str(ctx.path(".").dirname),
         "goroot": ctx.getenv("GOROOT", ""),
         "root": ctx.getenv("KINDLING_ROOT", ""),
@@ -30,7 +34,7 @@ def _this_bazel_impl(ctx):
 
 _this_bazel = repository_rule(
     _this_bazel_impl,
-    doc = """this_bazel.json, and a copy of the workspace that follows every change.
+    doc = """this_bazel.json, what tests with it are compatible with (NESTED_BAZEL), and a copy of the workspace that follows every change.
 
 The copy is there because tests do not see a workspace below /tmp. It is no
 declared input: what a test builds in it is, so that the test runs again when
