@@ -65,6 +65,9 @@ type Config struct {
 	// ExitToken keys the MAC of the exit sentinel. Root in the guest can read
 	// it, so it holds against applications of other users only.
 	ExitToken string `json:"exit_token,omitempty"`
+	// AgentToken is what callers of the agent must show, for hosts whose other
+	// users can reach the machine's socket. Empty is nothing.
+	AgentToken string `json:"agent_token,omitempty"`
 
 	// Notes tell, for people, of values without a meaning and what stands in
 	// for them.

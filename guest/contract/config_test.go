@@ -46,6 +46,7 @@ var fields = []struct {
 	{"hostname", `"box"`, `{}`, func(c *Config) { c.Hostname = "box" }},
 	{"user", `"1000:100"`, `1000`, func(c *Config) { c.User = "1000:100" }},
 	{"exit_token", `"t"`, `7`, func(c *Config) { c.ExitToken = "t" }},
+	{"agent_token", `"t"`, `7`, func(c *Config) { c.AgentToken = "t" }},
 }
 
 func TestReadConfigFields(t *testing.T) {

@@ -29,6 +29,16 @@ const (
 	AgentReadyTimeout = 10 * time.Second
 	// AgentListening is what hosts of version 0.0.7 wait for on the serial log.
 	AgentListening = "[guest-agent] listening on vsock port 2222"
+	// AgentReadyFileEnv names the variable that says in which file the agent
+	// writes the time and a newline once it listens; AgentReadyFile is for none.
+	AgentReadyFileEnv = "HYPEMAN_AGENT_READY_FILE"
+	AgentReadyFile    = "/run/hypeman/guest-agent-ready"
+	// AgentTokenFile holds the config's AgentToken, for root to read. Without
+	// one there is no such file.
+	AgentTokenFile = "/run/kindling/agent-token"
+	// ShutdownFile holds the agent's ShutdownNote, for init to read when its
+	// signal comes.
+	ShutdownFile = "/run/kindling/shutdown.json"
 	// ProgramStartMarker starts init's message that the application is about
 	// to start.
 	ProgramStartMarker = "HYPEMAN-PROGRAM-START"
@@ -59,4 +69,10 @@ func DiskName(index int) string {
 		letters = string(rune('a'+index%26)) + letters
 	}
 	return "/dev/vd" + letters
+}
+
+// ShutdownNote is what the agent tells init of a shutdown beside the signal.
+type ShutdownNote struct {
+	GraceSeconds uint32 `json:"grace_seconds,omitempty"` // that processes may take to end; 0 is init's own time
+	Reason       string `json:"reason,omitempty"`        // for the log
 }

@@ -1,3 +1,3 @@
-// Package guestpb is the agent protocol, generated from guest.proto with
-// tools/protogen. It holds no behaviour.
+// Package guestpb is the agent protocol, generated from guest.proto and
+// agent.proto with tools/protogen. It holds no behaviour.
 package guestpb

@@ -125,7 +125,7 @@ func (*ExecRequest_Stdin) isExecRequest_Request() {}
 
 func (*ExecRequest_Resize) isExecRequest_Request() {}
 
-// ExecStart says what to run. The command runs as root.
+// ExecStart says what to run.
 type ExecStart struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Command        []string               `protobuf:"bytes,1,rep,name=command,proto3" json:"command,omitempty"`                                                                   // argument vector; none runs /bin/sh
@@ -135,6 +135,10 @@ type ExecStart struct {
 	TimeoutSeconds int32                  `protobuf:"varint,5,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`                              // kill the command after so many seconds; 0 is never
 	Rows           uint32                 `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"`                                                                        // terminal height in characters; 0 is 24
 	Cols           uint32                 `protobuf:"varint,7,opt,name=cols,proto3" json:"cols,omitempty"`                                                                        // terminal width in characters; 0 is 80
+	User           string                 `protobuf:"bytes,100,opt,name=user,proto3" json:"user,omitempty"`                                                                       // name or number, with :group or without; empty is root
+	Umask          *uint32                `protobuf:"varint,101,opt,name=umask,proto3,oneof" json:"umask,omitempty"`                                                              // of the command; absent is the agent's
+	Rlimits        []*ResourceLimit       `protobuf:"bytes,102,rep,name=rlimits,proto3" json:"rlimits,omitempty"`
+	ExecId         string                 `protobuf:"bytes,103,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"` // names the command to SignalExec; empty is nameless
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -218,6 +222,95 @@ func (x *ExecStart) GetCols() uint32 {
 	return 0
 }
 
+func (x *ExecStart) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ExecStart) GetUmask() uint32 {
+	if x != nil && x.Umask != nil {
+		return *x.Umask
+	}
+	return 0
+}
+
+func (x *ExecStart) GetRlimits() []*ResourceLimit {
+	if x != nil {
+		return x.Rlimits
+	}
+	return nil
+}
+
+func (x *ExecStart) GetExecId() string {
+	if x != nil {
+		return x.ExecId
+	}
+	return ""
+}
+
+// ResourceLimit is one limit of setrlimit(2).
+type ResourceLimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Resource      uint32                 `protobuf:"varint,1,opt,name=resource,proto3" json:"resource,omitempty"` // RLIMIT_* of Linux
+	Soft          uint64                 `protobuf:"varint,2,opt,name=soft,proto3" json:"soft,omitempty"`         // 2^64-1 is no limit
+	Hard          uint64                 `protobuf:"varint,3,opt,name=hard,proto3" json:"hard,omitempty"`         // 2^64-1 is no limit
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourceLimit) Reset() {
+	*x = ResourceLimit{}
+	mi := &file_guest_guestpb_guest_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourceLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourceLimit) ProtoMessage() {}
+
+func (x *ResourceLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_guestpb_guest_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourceLimit.ProtoReflect.Descriptor instead.
+func (*ResourceLimit) Descriptor() ([]byte, []int) {
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ResourceLimit) GetResource() uint32 {
+	if x != nil {
+		return x.Resource
+	}
+	return 0
+}
+
+func (x *ResourceLimit) GetSoft() uint64 {
+	if x != nil {
+		return x.Soft
+	}
+	return 0
+}
+
+func (x *ResourceLimit) GetHard() uint64 {
+	if x != nil {
+		return x.Hard
+	}
+	return 0
+}
+
 // WindowSize is the size of a terminal in characters.
 type WindowSize struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -229,7 +322,7 @@ type WindowSize struct {
 
 func (x *WindowSize) Reset() {
 	*x = WindowSize{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[2]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +334,7 @@ func (x *WindowSize) String() string {
 func (*WindowSize) ProtoMessage() {}
 
 func (x *WindowSize) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[2]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +347,7 @@ func (x *WindowSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSize.ProtoReflect.Descriptor instead.
 func (*WindowSize) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{2}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *WindowSize) GetRows() uint32 {
@@ -280,13 +373,15 @@ type ExecResponse struct {
 	//	*ExecResponse_Stderr
 	//	*ExecResponse_ExitCode
 	Response      isExecResponse_Response `protobuf_oneof:"response"`
+	Signal        int32                   `protobuf:"varint,100,opt,name=signal,proto3" json:"signal,omitempty"`                     // beside exit_code: the signal that killed the command
+	TimedOut      bool                    `protobuf:"varint,101,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"` // beside exit_code: the command was killed since its time was over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[3]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -298,7 +393,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[3]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -311,7 +406,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{3}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ExecResponse) GetResponse() isExecResponse_Response {
@@ -346,6 +441,20 @@ func (x *ExecResponse) GetExitCode() int32 {
 		}
 	}
 	return 0
+}
+
+func (x *ExecResponse) GetSignal() int32 {
+	if x != nil {
+		return x.Signal
+	}
+	return 0
+}
+
+func (x *ExecResponse) GetTimedOut() bool {
+	if x != nil {
+		return x.TimedOut
+	}
+	return false
 }
 
 type isExecResponse_Response interface {
@@ -385,7 +494,7 @@ type CopyToGuestRequest struct {
 
 func (x *CopyToGuestRequest) Reset() {
 	*x = CopyToGuestRequest{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[4]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +506,7 @@ func (x *CopyToGuestRequest) String() string {
 func (*CopyToGuestRequest) ProtoMessage() {}
 
 func (x *CopyToGuestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[4]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +519,7 @@ func (x *CopyToGuestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyToGuestRequest.ProtoReflect.Descriptor instead.
 func (*CopyToGuestRequest) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{4}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CopyToGuestRequest) GetRequest() isCopyToGuestRequest_Request {
@@ -472,20 +581,21 @@ func (*CopyToGuestRequest_End) isCopyToGuestRequest_Request() {}
 // CopyToGuestStart says what to make.
 type CopyToGuestStart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`                 // destination in the guest
-	Mode          uint32                 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`                // permission bits
-	IsDir         bool                   `protobuf:"varint,3,opt,name=is_dir,json=isDir,proto3" json:"is_dir,omitempty"` // make a directory and its parents
-	Size          int64                  `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`                // of the file, in bytes
-	Mtime         int64                  `protobuf:"varint,5,opt,name=mtime,proto3" json:"mtime,omitempty"`              // modification time in seconds since 1970; 0 leaves it
-	Uid           uint32                 `protobuf:"varint,6,opt,name=uid,proto3" json:"uid,omitempty"`                  // owner; used if uid and gid are not 0
-	Gid           uint32                 `protobuf:"varint,7,opt,name=gid,proto3" json:"gid,omitempty"`                  // group; used if uid and gid are not 0
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`                            // destination in the guest
+	Mode          uint32                 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`                           // permission bits, and 07000 the special ones of chmod(2)
+	IsDir         bool                   `protobuf:"varint,3,opt,name=is_dir,json=isDir,proto3" json:"is_dir,omitempty"`            // make a directory and its parents
+	Size          int64                  `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`                           // of the file, in bytes
+	Mtime         int64                  `protobuf:"varint,5,opt,name=mtime,proto3" json:"mtime,omitempty"`                         // modification time in seconds since 1970; 0 leaves it
+	Uid           uint32                 `protobuf:"varint,6,opt,name=uid,proto3" json:"uid,omitempty"`                             // owner; used if uid and gid are not 0
+	Gid           uint32                 `protobuf:"varint,7,opt,name=gid,proto3" json:"gid,omitempty"`                             // group; used if uid and gid are not 0
+	SetOwner      bool                   `protobuf:"varint,100,opt,name=set_owner,json=setOwner,proto3" json:"set_owner,omitempty"` // use uid and gid also if they are 0
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CopyToGuestStart) Reset() {
 	*x = CopyToGuestStart{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[5]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +607,7 @@ func (x *CopyToGuestStart) String() string {
 func (*CopyToGuestStart) ProtoMessage() {}
 
 func (x *CopyToGuestStart) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[5]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +620,7 @@ func (x *CopyToGuestStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyToGuestStart.ProtoReflect.Descriptor instead.
 func (*CopyToGuestStart) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{5}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CopyToGuestStart) GetPath() string {
@@ -562,6 +672,13 @@ func (x *CopyToGuestStart) GetGid() uint32 {
 	return 0
 }
 
+func (x *CopyToGuestStart) GetSetOwner() bool {
+	if x != nil {
+		return x.SetOwner
+	}
+	return false
+}
+
 // CopyToGuestEnd says that the file is complete.
 type CopyToGuestEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -571,7 +688,7 @@ type CopyToGuestEnd struct {
 
 func (x *CopyToGuestEnd) Reset() {
 	*x = CopyToGuestEnd{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[6]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +700,7 @@ func (x *CopyToGuestEnd) String() string {
 func (*CopyToGuestEnd) ProtoMessage() {}
 
 func (x *CopyToGuestEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[6]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +713,7 @@ func (x *CopyToGuestEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyToGuestEnd.ProtoReflect.Descriptor instead.
 func (*CopyToGuestEnd) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{6}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{7}
 }
 
 // CopyToGuestResponse is the outcome of CopyToGuest.
@@ -611,7 +728,7 @@ type CopyToGuestResponse struct {
 
 func (x *CopyToGuestResponse) Reset() {
 	*x = CopyToGuestResponse{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[7]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +740,7 @@ func (x *CopyToGuestResponse) String() string {
 func (*CopyToGuestResponse) ProtoMessage() {}
 
 func (x *CopyToGuestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[7]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +753,7 @@ func (x *CopyToGuestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyToGuestResponse.ProtoReflect.Descriptor instead.
 func (*CopyToGuestResponse) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{7}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CopyToGuestResponse) GetSuccess() bool {
@@ -671,7 +788,7 @@ type CopyFromGuestRequest struct {
 
 func (x *CopyFromGuestRequest) Reset() {
 	*x = CopyFromGuestRequest{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[8]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +800,7 @@ func (x *CopyFromGuestRequest) String() string {
 func (*CopyFromGuestRequest) ProtoMessage() {}
 
 func (x *CopyFromGuestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[8]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +813,7 @@ func (x *CopyFromGuestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFromGuestRequest.ProtoReflect.Descriptor instead.
 func (*CopyFromGuestRequest) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{8}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CopyFromGuestRequest) GetPath() string {
@@ -729,7 +846,7 @@ type CopyFromGuestResponse struct {
 
 func (x *CopyFromGuestResponse) Reset() {
 	*x = CopyFromGuestResponse{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[9]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +858,7 @@ func (x *CopyFromGuestResponse) String() string {
 func (*CopyFromGuestResponse) ProtoMessage() {}
 
 func (x *CopyFromGuestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[9]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +871,7 @@ func (x *CopyFromGuestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFromGuestResponse.ProtoReflect.Descriptor instead.
 func (*CopyFromGuestResponse) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{9}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CopyFromGuestResponse) GetResponse() isCopyFromGuestResponse_Response {
@@ -840,13 +957,14 @@ type CopyFromGuestHeader struct {
 	Mtime         int64                  `protobuf:"varint,7,opt,name=mtime,proto3" json:"mtime,omitempty"`                            // modification time in seconds since 1970
 	Uid           uint32                 `protobuf:"varint,8,opt,name=uid,proto3" json:"uid,omitempty"`                                // owner
 	Gid           uint32                 `protobuf:"varint,9,opt,name=gid,proto3" json:"gid,omitempty"`                                // group
+	UnixMode      uint32                 `protobuf:"varint,100,opt,name=unix_mode,json=unixMode,proto3" json:"unix_mode,omitempty"`    // st_mode of stat(2): type, special and permission bits
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CopyFromGuestHeader) Reset() {
 	*x = CopyFromGuestHeader{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[10]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +976,7 @@ func (x *CopyFromGuestHeader) String() string {
 func (*CopyFromGuestHeader) ProtoMessage() {}
 
 func (x *CopyFromGuestHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[10]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +989,7 @@ func (x *CopyFromGuestHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFromGuestHeader.ProtoReflect.Descriptor instead.
 func (*CopyFromGuestHeader) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{10}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CopyFromGuestHeader) GetPath() string {
@@ -937,6 +1055,13 @@ func (x *CopyFromGuestHeader) GetGid() uint32 {
 	return 0
 }
 
+func (x *CopyFromGuestHeader) GetUnixMode() uint32 {
+	if x != nil {
+		return x.UnixMode
+	}
+	return 0
+}
+
 // CopyFromGuestEnd ends one entry.
 type CopyFromGuestEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -947,7 +1072,7 @@ type CopyFromGuestEnd struct {
 
 func (x *CopyFromGuestEnd) Reset() {
 	*x = CopyFromGuestEnd{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[11]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1084,7 @@ func (x *CopyFromGuestEnd) String() string {
 func (*CopyFromGuestEnd) ProtoMessage() {}
 
 func (x *CopyFromGuestEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[11]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1097,7 @@ func (x *CopyFromGuestEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFromGuestEnd.ProtoReflect.Descriptor instead.
 func (*CopyFromGuestEnd) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{11}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CopyFromGuestEnd) GetFinal() bool {
@@ -993,7 +1118,7 @@ type CopyFromGuestError struct {
 
 func (x *CopyFromGuestError) Reset() {
 	*x = CopyFromGuestError{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[12]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1130,7 @@ func (x *CopyFromGuestError) String() string {
 func (*CopyFromGuestError) ProtoMessage() {}
 
 func (x *CopyFromGuestError) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[12]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1143,7 @@ func (x *CopyFromGuestError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFromGuestError.ProtoReflect.Descriptor instead.
 func (*CopyFromGuestError) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{12}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CopyFromGuestError) GetMessage() string {
@@ -1046,7 +1171,7 @@ type StatPathRequest struct {
 
 func (x *StatPathRequest) Reset() {
 	*x = StatPathRequest{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[13]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1183,7 @@ func (x *StatPathRequest) String() string {
 func (*StatPathRequest) ProtoMessage() {}
 
 func (x *StatPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[13]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1196,7 @@ func (x *StatPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatPathRequest.ProtoReflect.Descriptor instead.
 func (*StatPathRequest) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{13}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatPathRequest) GetPath() string {
@@ -1093,19 +1218,26 @@ type StatPathResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
 	IsDir         bool                   `protobuf:"varint,2,opt,name=is_dir,json=isDir,proto3" json:"is_dir,omitempty"`
-	IsFile        bool                   `protobuf:"varint,3,opt,name=is_file,json=isFile,proto3" json:"is_file,omitempty"`            // a regular file
-	IsSymlink     bool                   `protobuf:"varint,4,opt,name=is_symlink,json=isSymlink,proto3" json:"is_symlink,omitempty"`   // without follow_links only
-	LinkTarget    string                 `protobuf:"bytes,5,opt,name=link_target,json=linkTarget,proto3" json:"link_target,omitempty"` // of a symbolic link
-	Mode          uint32                 `protobuf:"varint,6,opt,name=mode,proto3" json:"mode,omitempty"`                              // permission bits
-	Size          int64                  `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                              // in bytes
-	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`                             // why the path could not be examined; empty if it does not exist
+	IsFile        bool                   `protobuf:"varint,3,opt,name=is_file,json=isFile,proto3" json:"is_file,omitempty"`               // a regular file
+	IsSymlink     bool                   `protobuf:"varint,4,opt,name=is_symlink,json=isSymlink,proto3" json:"is_symlink,omitempty"`      // without follow_links only
+	LinkTarget    string                 `protobuf:"bytes,5,opt,name=link_target,json=linkTarget,proto3" json:"link_target,omitempty"`    // of a symbolic link
+	Mode          uint32                 `protobuf:"varint,6,opt,name=mode,proto3" json:"mode,omitempty"`                                 // permission bits
+	Size          int64                  `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                                 // in bytes
+	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`                                // why the path could not be examined; empty if it does not exist
+	UnixMode      uint32                 `protobuf:"varint,100,opt,name=unix_mode,json=unixMode,proto3" json:"unix_mode,omitempty"`       // st_mode of stat(2): type, special and permission bits
+	Mtime         int64                  `protobuf:"varint,101,opt,name=mtime,proto3" json:"mtime,omitempty"`                             // modification time in seconds since 1970
+	MtimeNanos    uint32                 `protobuf:"varint,102,opt,name=mtime_nanos,json=mtimeNanos,proto3" json:"mtime_nanos,omitempty"` // and nanoseconds
+	Uid           uint32                 `protobuf:"varint,103,opt,name=uid,proto3" json:"uid,omitempty"`                                 // owner
+	Gid           uint32                 `protobuf:"varint,104,opt,name=gid,proto3" json:"gid,omitempty"`                                 // group
+	Inode         uint64                 `protobuf:"varint,105,opt,name=inode,proto3" json:"inode,omitempty"`
+	Links         uint64                 `protobuf:"varint,106,opt,name=links,proto3" json:"links,omitempty"` // hard links
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatPathResponse) Reset() {
 	*x = StatPathResponse{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[14]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1249,7 @@ func (x *StatPathResponse) String() string {
 func (*StatPathResponse) ProtoMessage() {}
 
 func (x *StatPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[14]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1262,7 @@ func (x *StatPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatPathResponse.ProtoReflect.Descriptor instead.
 func (*StatPathResponse) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{14}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StatPathResponse) GetExists() bool {
@@ -1189,17 +1321,68 @@ func (x *StatPathResponse) GetError() string {
 	return ""
 }
 
+func (x *StatPathResponse) GetUnixMode() uint32 {
+	if x != nil {
+		return x.UnixMode
+	}
+	return 0
+}
+
+func (x *StatPathResponse) GetMtime() int64 {
+	if x != nil {
+		return x.Mtime
+	}
+	return 0
+}
+
+func (x *StatPathResponse) GetMtimeNanos() uint32 {
+	if x != nil {
+		return x.MtimeNanos
+	}
+	return 0
+}
+
+func (x *StatPathResponse) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *StatPathResponse) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
+func (x *StatPathResponse) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *StatPathResponse) GetLinks() uint64 {
+	if x != nil {
+		return x.Links
+	}
+	return 0
+}
+
 // ShutdownRequest asks PID 1 to stop.
 type ShutdownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Signal        int32                  `protobuf:"varint,1,opt,name=signal,proto3" json:"signal,omitempty"` // signal number; 0 is SIGTERM
+	Signal        int32                  `protobuf:"varint,1,opt,name=signal,proto3" json:"signal,omitempty"`                                   // signal number; 0 is SIGTERM, and under systemd that which powers off
+	GraceSeconds  uint32                 `protobuf:"varint,100,opt,name=grace_seconds,json=graceSeconds,proto3" json:"grace_seconds,omitempty"` // that processes may take to end before they are killed; 0 is init's own time
+	Reason        string                 `protobuf:"bytes,101,opt,name=reason,proto3" json:"reason,omitempty"`                                  // for the guest's log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[15]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1394,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[15]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1407,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{15}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ShutdownRequest) GetSignal() int32 {
@@ -1232,6 +1415,20 @@ func (x *ShutdownRequest) GetSignal() int32 {
 		return x.Signal
 	}
 	return 0
+}
+
+func (x *ShutdownRequest) GetGraceSeconds() uint32 {
+	if x != nil {
+		return x.GraceSeconds
+	}
+	return 0
+}
+
+func (x *ShutdownRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // ShutdownResponse is empty: the signal was sent.
@@ -1243,7 +1440,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_guest_guestpb_guest_proto_msgTypes[16]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1452,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_guestpb_guest_proto_msgTypes[16]
+	mi := &file_guest_guestpb_guest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1465,220 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{16}
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{17}
+}
+
+// ReconfigureNetworkRequest is the identity of an interface. An empty field
+// stays as it is.
+type ReconfigureNetworkRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InterfaceName string                 `protobuf:"bytes,1,opt,name=interface_name,json=interfaceName,proto3" json:"interface_name,omitempty"` // empty is eth0
+	Mac           string                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
+	Ipv4          string                 `protobuf:"bytes,3,opt,name=ipv4,proto3" json:"ipv4,omitempty"`      // without prefix
+	Prefix        uint32                 `protobuf:"varint,4,opt,name=prefix,proto3" json:"prefix,omitempty"` // length, of ipv4
+	Gateway       string                 `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	DnsServers    []string               `protobuf:"bytes,6,rep,name=dns_servers,json=dnsServers,proto3" json:"dns_servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconfigureNetworkRequest) Reset() {
+	*x = ReconfigureNetworkRequest{}
+	mi := &file_guest_guestpb_guest_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconfigureNetworkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconfigureNetworkRequest) ProtoMessage() {}
+
+func (x *ReconfigureNetworkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_guestpb_guest_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconfigureNetworkRequest.ProtoReflect.Descriptor instead.
+func (*ReconfigureNetworkRequest) Descriptor() ([]byte, []int) {
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReconfigureNetworkRequest) GetInterfaceName() string {
+	if x != nil {
+		return x.InterfaceName
+	}
+	return ""
+}
+
+func (x *ReconfigureNetworkRequest) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *ReconfigureNetworkRequest) GetIpv4() string {
+	if x != nil {
+		return x.Ipv4
+	}
+	return ""
+}
+
+func (x *ReconfigureNetworkRequest) GetPrefix() uint32 {
+	if x != nil {
+		return x.Prefix
+	}
+	return 0
+}
+
+func (x *ReconfigureNetworkRequest) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *ReconfigureNetworkRequest) GetDnsServers() []string {
+	if x != nil {
+		return x.DnsServers
+	}
+	return nil
+}
+
+// ReconfigureNetworkResponse is empty: the interface is up.
+type ReconfigureNetworkResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconfigureNetworkResponse) Reset() {
+	*x = ReconfigureNetworkResponse{}
+	mi := &file_guest_guestpb_guest_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconfigureNetworkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconfigureNetworkResponse) ProtoMessage() {}
+
+func (x *ReconfigureNetworkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_guestpb_guest_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconfigureNetworkResponse.ProtoReflect.Descriptor instead.
+func (*ReconfigureNetworkResponse) Descriptor() ([]byte, []int) {
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{19}
+}
+
+// RebindIdentityRequest names the instance that the guest is from now on.
+type RebindIdentityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebindIdentityRequest) Reset() {
+	*x = RebindIdentityRequest{}
+	mi := &file_guest_guestpb_guest_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebindIdentityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebindIdentityRequest) ProtoMessage() {}
+
+func (x *RebindIdentityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_guestpb_guest_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebindIdentityRequest.ProtoReflect.Descriptor instead.
+func (*RebindIdentityRequest) Descriptor() ([]byte, []int) {
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RebindIdentityRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+// RebindIdentityResponse tells the new machine ID.
+type RebindIdentityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MachineId     string                 `protobuf:"bytes,1,opt,name=machine_id,json=machineId,proto3" json:"machine_id,omitempty"` // 32 hexadecimal digits, of /etc/machine-id
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebindIdentityResponse) Reset() {
+	*x = RebindIdentityResponse{}
+	mi := &file_guest_guestpb_guest_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebindIdentityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebindIdentityResponse) ProtoMessage() {}
+
+func (x *RebindIdentityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_guestpb_guest_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebindIdentityResponse.ProtoReflect.Descriptor instead.
+func (*RebindIdentityResponse) Descriptor() ([]byte, []int) {
+	return file_guest_guestpb_guest_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RebindIdentityResponse) GetMachineId() string {
+	if x != nil {
+		return x.MachineId
+	}
+	return ""
 }
 
 var File_guest_guestpb_guest_proto protoreflect.FileDescriptor
@@ -1280,7 +1690,7 @@ const file_guest_guestpb_guest_proto_rawDesc = "" +
 	"\x05start\x18\x01 \x01(\v2\x10.guest.ExecStartH\x00R\x05start\x12\x16\n" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12+\n" +
 	"\x06resize\x18\x03 \x01(\v2\x11.guest.WindowSizeH\x00R\x06resizeB\t\n" +
-	"\arequest\"\x85\x02\n" +
+	"\arequest\"\x87\x03\n" +
 	"\tExecStart\x12\x18\n" +
 	"\acommand\x18\x01 \x03(\tR\acommand\x12\x10\n" +
 	"\x03tty\x18\x02 \x01(\bR\x03tty\x12+\n" +
@@ -1288,25 +1698,36 @@ const file_guest_guestpb_guest_proto_rawDesc = "" +
 	"\x03cwd\x18\x04 \x01(\tR\x03cwd\x12'\n" +
 	"\x0ftimeout_seconds\x18\x05 \x01(\x05R\x0etimeoutSeconds\x12\x12\n" +
 	"\x04rows\x18\x06 \x01(\rR\x04rows\x12\x12\n" +
-	"\x04cols\x18\a \x01(\rR\x04cols\x1a6\n" +
+	"\x04cols\x18\a \x01(\rR\x04cols\x12\x12\n" +
+	"\x04user\x18d \x01(\tR\x04user\x12\x19\n" +
+	"\x05umask\x18e \x01(\rH\x00R\x05umask\x88\x01\x01\x12.\n" +
+	"\arlimits\x18f \x03(\v2\x14.guest.ResourceLimitR\arlimits\x12\x17\n" +
+	"\aexec_id\x18g \x01(\tR\x06execId\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\b\x10\t\"4\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\b\n" +
+	"\x06_umaskJ\x04\b\b\x10\t\"S\n" +
+	"\rResourceLimit\x12\x1a\n" +
+	"\bresource\x18\x01 \x01(\rR\bresource\x12\x12\n" +
+	"\x04soft\x18\x02 \x01(\x04R\x04soft\x12\x12\n" +
+	"\x04hard\x18\x03 \x01(\x04R\x04hard\"4\n" +
 	"\n" +
 	"WindowSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x12\n" +
-	"\x04cols\x18\x02 \x01(\rR\x04cols\"m\n" +
+	"\x04cols\x18\x02 \x01(\rR\x04cols\"\xa2\x01\n" +
 	"\fExecResponse\x12\x18\n" +
 	"\x06stdout\x18\x01 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x02 \x01(\fH\x00R\x06stderr\x12\x1d\n" +
-	"\texit_code\x18\x03 \x01(\x05H\x00R\bexitCodeB\n" +
+	"\texit_code\x18\x03 \x01(\x05H\x00R\bexitCode\x12\x16\n" +
+	"\x06signal\x18d \x01(\x05R\x06signal\x12\x1b\n" +
+	"\ttimed_out\x18e \x01(\bR\btimedOutB\n" +
 	"\n" +
 	"\bresponse\"\x91\x01\n" +
 	"\x12CopyToGuestRequest\x12/\n" +
 	"\x05start\x18\x01 \x01(\v2\x17.guest.CopyToGuestStartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12)\n" +
 	"\x03end\x18\x03 \x01(\v2\x15.guest.CopyToGuestEndH\x00R\x03endB\t\n" +
-	"\arequest\"\x9f\x01\n" +
+	"\arequest\"\xbc\x01\n" +
 	"\x10CopyToGuestStart\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x15\n" +
@@ -1314,7 +1735,8 @@ const file_guest_guestpb_guest_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05mtime\x18\x05 \x01(\x03R\x05mtime\x12\x10\n" +
 	"\x03uid\x18\x06 \x01(\rR\x03uid\x12\x10\n" +
-	"\x03gid\x18\a \x01(\rR\x03gid\"\x10\n" +
+	"\x03gid\x18\a \x01(\rR\x03gid\x12\x1b\n" +
+	"\tset_owner\x18d \x01(\bR\bsetOwner\"\x10\n" +
 	"\x0eCopyToGuestEnd\"j\n" +
 	"\x13CopyToGuestResponse\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x14\n" +
@@ -1329,7 +1751,7 @@ const file_guest_guestpb_guest_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\v2\x17.guest.CopyFromGuestEndH\x00R\x03end\x121\n" +
 	"\x05error\x18\x04 \x01(\v2\x19.guest.CopyFromGuestErrorH\x00R\x05errorB\n" +
 	"\n" +
-	"\bresponse\"\xe2\x01\n" +
+	"\bresponse\"\xff\x01\n" +
 	"\x13CopyFromGuestHeader\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x15\n" +
@@ -1341,7 +1763,8 @@ const file_guest_guestpb_guest_proto_rawDesc = "" +
 	"\x04size\x18\x06 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05mtime\x18\a \x01(\x03R\x05mtime\x12\x10\n" +
 	"\x03uid\x18\b \x01(\rR\x03uid\x12\x10\n" +
-	"\x03gid\x18\t \x01(\rR\x03gid\"(\n" +
+	"\x03gid\x18\t \x01(\rR\x03gid\x12\x1b\n" +
+	"\tunix_mode\x18d \x01(\rR\bunixMode\"(\n" +
 	"\x10CopyFromGuestEnd\x12\x14\n" +
 	"\x05final\x18\x01 \x01(\bR\x05final\"B\n" +
 	"\x12CopyFromGuestError\x12\x18\n" +
@@ -1349,7 +1772,7 @@ const file_guest_guestpb_guest_proto_rawDesc = "" +
 	"\x04path\x18\x02 \x01(\tR\x04path\"H\n" +
 	"\x0fStatPathRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12!\n" +
-	"\ffollow_links\x18\x02 \x01(\bR\vfollowLinks\"\xd8\x01\n" +
+	"\ffollow_links\x18\x02 \x01(\bR\vfollowLinks\"\xfc\x02\n" +
 	"\x10StatPathResponse\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x15\n" +
 	"\x06is_dir\x18\x02 \x01(\bR\x05isDir\x12\x17\n" +
@@ -1360,16 +1783,43 @@ const file_guest_guestpb_guest_proto_rawDesc = "" +
 	"linkTarget\x12\x12\n" +
 	"\x04mode\x18\x06 \x01(\rR\x04mode\x12\x12\n" +
 	"\x04size\x18\a \x01(\x03R\x04size\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\")\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x1b\n" +
+	"\tunix_mode\x18d \x01(\rR\bunixMode\x12\x14\n" +
+	"\x05mtime\x18e \x01(\x03R\x05mtime\x12\x1f\n" +
+	"\vmtime_nanos\x18f \x01(\rR\n" +
+	"mtimeNanos\x12\x10\n" +
+	"\x03uid\x18g \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18h \x01(\rR\x03gid\x12\x14\n" +
+	"\x05inode\x18i \x01(\x04R\x05inode\x12\x14\n" +
+	"\x05links\x18j \x01(\x04R\x05links\"f\n" +
 	"\x0fShutdownRequest\x12\x16\n" +
-	"\x06signal\x18\x01 \x01(\x05R\x06signal\"\x12\n" +
-	"\x10ShutdownResponse2\xd3\x02\n" +
+	"\x06signal\x18\x01 \x01(\x05R\x06signal\x12#\n" +
+	"\rgrace_seconds\x18d \x01(\rR\fgraceSeconds\x12\x16\n" +
+	"\x06reason\x18e \x01(\tR\x06reason\"\x12\n" +
+	"\x10ShutdownResponse\"\xbb\x01\n" +
+	"\x19ReconfigureNetworkRequest\x12%\n" +
+	"\x0einterface_name\x18\x01 \x01(\tR\rinterfaceName\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x12\n" +
+	"\x04ipv4\x18\x03 \x01(\tR\x04ipv4\x12\x16\n" +
+	"\x06prefix\x18\x04 \x01(\rR\x06prefix\x12\x18\n" +
+	"\agateway\x18\x05 \x01(\tR\agateway\x12\x1f\n" +
+	"\vdns_servers\x18\x06 \x03(\tR\n" +
+	"dnsServers\"\x1c\n" +
+	"\x1aReconfigureNetworkResponse\"8\n" +
+	"\x15RebindIdentityRequest\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\"7\n" +
+	"\x16RebindIdentityResponse\x12\x1d\n" +
+	"\n" +
+	"machine_id\x18\x01 \x01(\tR\tmachineId2\xfd\x03\n" +
 	"\fGuestService\x123\n" +
 	"\x04Exec\x12\x12.guest.ExecRequest\x1a\x13.guest.ExecResponse(\x010\x01\x12F\n" +
 	"\vCopyToGuest\x12\x19.guest.CopyToGuestRequest\x1a\x1a.guest.CopyToGuestResponse(\x01\x12L\n" +
 	"\rCopyFromGuest\x12\x1b.guest.CopyFromGuestRequest\x1a\x1c.guest.CopyFromGuestResponse0\x01\x12;\n" +
 	"\bStatPath\x12\x16.guest.StatPathRequest\x1a\x17.guest.StatPathResponse\x12;\n" +
-	"\bShutdown\x12\x16.guest.ShutdownRequest\x1a\x17.guest.ShutdownResponseB/Z-github.com/kindling-vm/kindling/guest/guestpbb\x06proto3"
+	"\bShutdown\x12\x16.guest.ShutdownRequest\x1a\x17.guest.ShutdownResponse\x12Y\n" +
+	"\x12ReconfigureNetwork\x12 .guest.ReconfigureNetworkRequest\x1a!.guest.ReconfigureNetworkResponse\x12M\n" +
+	"\x0eRebindIdentity\x12\x1c.guest.RebindIdentityRequest\x1a\x1d.guest.RebindIdentityResponseB/Z-github.com/kindling-vm/kindling/guest/guestpbb\x06proto3"
 
 var (
 	file_guest_guestpb_guest_proto_rawDescOnce sync.Once
@@ -1383,51 +1833,61 @@ func file_guest_guestpb_guest_proto_rawDescGZIP() []byte {
 	return file_guest_guestpb_guest_proto_rawDescData
 }
 
-var file_guest_guestpb_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_guest_guestpb_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_guest_guestpb_guest_proto_goTypes = []any{
-	(*ExecRequest)(nil),           // 0: guest.ExecRequest
-	(*ExecStart)(nil),             // 1: guest.ExecStart
-	(*WindowSize)(nil),            // 2: guest.WindowSize
-	(*ExecResponse)(nil),          // 3: guest.ExecResponse
-	(*CopyToGuestRequest)(nil),    // 4: guest.CopyToGuestRequest
-	(*CopyToGuestStart)(nil),      // 5: guest.CopyToGuestStart
-	(*CopyToGuestEnd)(nil),        // 6: guest.CopyToGuestEnd
-	(*CopyToGuestResponse)(nil),   // 7: guest.CopyToGuestResponse
-	(*CopyFromGuestRequest)(nil),  // 8: guest.CopyFromGuestRequest
-	(*CopyFromGuestResponse)(nil), // 9: guest.CopyFromGuestResponse
-	(*CopyFromGuestHeader)(nil),   // 10: guest.CopyFromGuestHeader
-	(*CopyFromGuestEnd)(nil),      // 11: guest.CopyFromGuestEnd
-	(*CopyFromGuestError)(nil),    // 12: guest.CopyFromGuestError
-	(*StatPathRequest)(nil),       // 13: guest.StatPathRequest
-	(*StatPathResponse)(nil),      // 14: guest.StatPathResponse
-	(*ShutdownRequest)(nil),       // 15: guest.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 16: guest.ShutdownResponse
-	nil,                           // 17: guest.ExecStart.EnvEntry
+	(*ExecRequest)(nil),                // 0: guest.ExecRequest
+	(*ExecStart)(nil),                  // 1: guest.ExecStart
+	(*ResourceLimit)(nil),              // 2: guest.ResourceLimit
+	(*WindowSize)(nil),                 // 3: guest.WindowSize
+	(*ExecResponse)(nil),               // 4: guest.ExecResponse
+	(*CopyToGuestRequest)(nil),         // 5: guest.CopyToGuestRequest
+	(*CopyToGuestStart)(nil),           // 6: guest.CopyToGuestStart
+	(*CopyToGuestEnd)(nil),             // 7: guest.CopyToGuestEnd
+	(*CopyToGuestResponse)(nil),        // 8: guest.CopyToGuestResponse
+	(*CopyFromGuestRequest)(nil),       // 9: guest.CopyFromGuestRequest
+	(*CopyFromGuestResponse)(nil),      // 10: guest.CopyFromGuestResponse
+	(*CopyFromGuestHeader)(nil),        // 11: guest.CopyFromGuestHeader
+	(*CopyFromGuestEnd)(nil),           // 12: guest.CopyFromGuestEnd
+	(*CopyFromGuestError)(nil),         // 13: guest.CopyFromGuestError
+	(*StatPathRequest)(nil),            // 14: guest.StatPathRequest
+	(*StatPathResponse)(nil),           // 15: guest.StatPathResponse
+	(*ShutdownRequest)(nil),            // 16: guest.ShutdownRequest
+	(*ShutdownResponse)(nil),           // 17: guest.ShutdownResponse
+	(*ReconfigureNetworkRequest)(nil),  // 18: guest.ReconfigureNetworkRequest
+	(*ReconfigureNetworkResponse)(nil), // 19: guest.ReconfigureNetworkResponse
+	(*RebindIdentityRequest)(nil),      // 20: guest.RebindIdentityRequest
+	(*RebindIdentityResponse)(nil),     // 21: guest.RebindIdentityResponse
+	nil,                                // 22: guest.ExecStart.EnvEntry
 }
 var file_guest_guestpb_guest_proto_depIdxs = []int32{
 	1,  // 0: guest.ExecRequest.start:type_name -> guest.ExecStart
-	2,  // 1: guest.ExecRequest.resize:type_name -> guest.WindowSize
-	17, // 2: guest.ExecStart.env:type_name -> guest.ExecStart.EnvEntry
-	5,  // 3: guest.CopyToGuestRequest.start:type_name -> guest.CopyToGuestStart
-	6,  // 4: guest.CopyToGuestRequest.end:type_name -> guest.CopyToGuestEnd
-	10, // 5: guest.CopyFromGuestResponse.header:type_name -> guest.CopyFromGuestHeader
-	11, // 6: guest.CopyFromGuestResponse.end:type_name -> guest.CopyFromGuestEnd
-	12, // 7: guest.CopyFromGuestResponse.error:type_name -> guest.CopyFromGuestError
-	0,  // 8: guest.GuestService.Exec:input_type -> guest.ExecRequest
-	4,  // 9: guest.GuestService.CopyToGuest:input_type -> guest.CopyToGuestRequest
-	8,  // 10: guest.GuestService.CopyFromGuest:input_type -> guest.CopyFromGuestRequest
-	13, // 11: guest.GuestService.StatPath:input_type -> guest.StatPathRequest
-	15, // 12: guest.GuestService.Shutdown:input_type -> guest.ShutdownRequest
-	3,  // 13: guest.GuestService.Exec:output_type -> guest.ExecResponse
-	7,  // 14: guest.GuestService.CopyToGuest:output_type -> guest.CopyToGuestResponse
-	9,  // 15: guest.GuestService.CopyFromGuest:output_type -> guest.CopyFromGuestResponse
-	14, // 16: guest.GuestService.StatPath:output_type -> guest.StatPathResponse
-	16, // 17: guest.GuestService.Shutdown:output_type -> guest.ShutdownResponse
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	3,  // 1: guest.ExecRequest.resize:type_name -> guest.WindowSize
+	22, // 2: guest.ExecStart.env:type_name -> guest.ExecStart.EnvEntry
+	2,  // 3: guest.ExecStart.rlimits:type_name -> guest.ResourceLimit
+	6,  // 4: guest.CopyToGuestRequest.start:type_name -> guest.CopyToGuestStart
+	7,  // 5: guest.CopyToGuestRequest.end:type_name -> guest.CopyToGuestEnd
+	11, // 6: guest.CopyFromGuestResponse.header:type_name -> guest.CopyFromGuestHeader
+	12, // 7: guest.CopyFromGuestResponse.end:type_name -> guest.CopyFromGuestEnd
+	13, // 8: guest.CopyFromGuestResponse.error:type_name -> guest.CopyFromGuestError
+	0,  // 9: guest.GuestService.Exec:input_type -> guest.ExecRequest
+	5,  // 10: guest.GuestService.CopyToGuest:input_type -> guest.CopyToGuestRequest
+	9,  // 11: guest.GuestService.CopyFromGuest:input_type -> guest.CopyFromGuestRequest
+	14, // 12: guest.GuestService.StatPath:input_type -> guest.StatPathRequest
+	16, // 13: guest.GuestService.Shutdown:input_type -> guest.ShutdownRequest
+	18, // 14: guest.GuestService.ReconfigureNetwork:input_type -> guest.ReconfigureNetworkRequest
+	20, // 15: guest.GuestService.RebindIdentity:input_type -> guest.RebindIdentityRequest
+	4,  // 16: guest.GuestService.Exec:output_type -> guest.ExecResponse
+	8,  // 17: guest.GuestService.CopyToGuest:output_type -> guest.CopyToGuestResponse
+	10, // 18: guest.GuestService.CopyFromGuest:output_type -> guest.CopyFromGuestResponse
+	15, // 19: guest.GuestService.StatPath:output_type -> guest.StatPathResponse
+	17, // 20: guest.GuestService.Shutdown:output_type -> guest.ShutdownResponse
+	19, // 21: guest.GuestService.ReconfigureNetwork:output_type -> guest.ReconfigureNetworkResponse
+	21, // 22: guest.GuestService.RebindIdentity:output_type -> guest.RebindIdentityResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_guest_guestpb_guest_proto_init() }
@@ -1440,17 +1900,18 @@ func file_guest_guestpb_guest_proto_init() {
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_Resize)(nil),
 	}
-	file_guest_guestpb_guest_proto_msgTypes[3].OneofWrappers = []any{
+	file_guest_guestpb_guest_proto_msgTypes[1].OneofWrappers = []any{}
+	file_guest_guestpb_guest_proto_msgTypes[4].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_ExitCode)(nil),
 	}
-	file_guest_guestpb_guest_proto_msgTypes[4].OneofWrappers = []any{
+	file_guest_guestpb_guest_proto_msgTypes[5].OneofWrappers = []any{
 		(*CopyToGuestRequest_Start)(nil),
 		(*CopyToGuestRequest_Data)(nil),
 		(*CopyToGuestRequest_End)(nil),
 	}
-	file_guest_guestpb_guest_proto_msgTypes[9].OneofWrappers = []any{
+	file_guest_guestpb_guest_proto_msgTypes[10].OneofWrappers = []any{
 		(*CopyFromGuestResponse_Header)(nil),
 		(*CopyFromGuestResponse_Data)(nil),
 		(*CopyFromGuestResponse_End)(nil),
@@ -1462,7 +1923,7 @@ func file_guest_guestpb_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guest_guestpb_guest_proto_rawDesc), len(file_guest_guestpb_guest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

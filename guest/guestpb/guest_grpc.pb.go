@@ -24,11 +24,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	GuestService_Exec_FullMethodName          = "/guest.GuestService/Exec"
-	GuestService_CopyToGuest_FullMethodName   = "/guest.GuestService/CopyToGuest"
-	GuestService_CopyFromGuest_FullMethodName = "/guest.GuestService/CopyFromGuest"
-	GuestService_StatPath_FullMethodName      = "/guest.GuestService/StatPath"
-	GuestService_Shutdown_FullMethodName      = "/guest.GuestService/Shutdown"
+	GuestService_Exec_FullMethodName               = "/guest.GuestService/Exec"
+	GuestService_CopyToGuest_FullMethodName        = "/guest.GuestService/CopyToGuest"
+	GuestService_CopyFromGuest_FullMethodName      = "/guest.GuestService/CopyFromGuest"
+	GuestService_StatPath_FullMethodName           = "/guest.GuestService/StatPath"
+	GuestService_Shutdown_FullMethodName           = "/guest.GuestService/Shutdown"
+	GuestService_ReconfigureNetwork_FullMethodName = "/guest.GuestService/ReconfigureNetwork"
+	GuestService_RebindIdentity_FullMethodName     = "/guest.GuestService/RebindIdentity"
 )
 
 // GuestServiceClient is the client API for GuestService service.
@@ -54,6 +56,11 @@ type GuestServiceClient interface {
 	// Shutdown sends a signal to PID 1 and answers without waiting for its
 	// effect.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
+	// ReconfigureNetwork gives an interface another identity, as after a restore
+	// under another one.
+	ReconfigureNetwork(ctx context.Context, in *ReconfigureNetworkRequest, opts ...grpc.CallOption) (*ReconfigureNetworkResponse, error)
+	// RebindIdentity gives the guest another machine ID, as after a fork.
+	RebindIdentity(ctx context.Context, in *RebindIdentityRequest, opts ...grpc.CallOption) (*RebindIdentityResponse, error)
 }
 
 type guestServiceClient struct {
@@ -129,6 +136,26 @@ func (c *guestServiceClient) Shutdown(ctx context.Context, in *ShutdownRequest, 
 	return out, nil
 }
 
+func (c *guestServiceClient) ReconfigureNetwork(ctx context.Context, in *ReconfigureNetworkRequest, opts ...grpc.CallOption) (*ReconfigureNetworkResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReconfigureNetworkResponse)
+	err := c.cc.Invoke(ctx, GuestService_ReconfigureNetwork_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *guestServiceClient) RebindIdentity(ctx context.Context, in *RebindIdentityRequest, opts ...grpc.CallOption) (*RebindIdentityResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RebindIdentityResponse)
+	err := c.cc.Invoke(ctx, GuestService_RebindIdentity_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // GuestServiceServer is the server API for GuestService service.
 // All implementations must embed UnimplementedGuestServiceServer
 // for forward compatibility.
@@ -152,6 +179,11 @@ type GuestServiceServer interface {
 	// Shutdown sends a signal to PID 1 and answers without waiting for its
 	// effect.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
+	// ReconfigureNetwork gives an interface another identity, as after a restore
+	// under another one.
+	ReconfigureNetwork(context.Context, *ReconfigureNetworkRequest) (*ReconfigureNetworkResponse, error)
+	// RebindIdentity gives the guest another machine ID, as after a fork.
+	RebindIdentity(context.Context, *RebindIdentityRequest) (*RebindIdentityResponse, error)
 	mustEmbedUnimplementedGuestServiceServer()
 }
 
@@ -176,6 +208,12 @@ func (UnimplementedGuestServiceServer) StatPath(context.Context, *StatPathReques
 }
 func (UnimplementedGuestServiceServer) Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Shutdown not implemented")
+}
+func (UnimplementedGuestServiceServer) ReconfigureNetwork(context.Context, *ReconfigureNetworkRequest) (*ReconfigureNetworkResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReconfigureNetwork not implemented")
+}
+func (UnimplementedGuestServiceServer) RebindIdentity(context.Context, *RebindIdentityRequest) (*RebindIdentityResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RebindIdentity not implemented")
 }
 func (UnimplementedGuestServiceServer) mustEmbedUnimplementedGuestServiceServer() {}
 func (UnimplementedGuestServiceServer) testEmbeddedByValue()                      {}
@@ -259,6 +297,42 @@ func _GuestService_Shutdown_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GuestService_ReconfigureNetwork_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReconfigureNetworkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GuestServiceServer).ReconfigureNetwork(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GuestService_ReconfigureNetwork_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GuestServiceServer).ReconfigureNetwork(ctx, req.(*ReconfigureNetworkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GuestService_RebindIdentity_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RebindIdentityRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GuestServiceServer).RebindIdentity(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GuestService_RebindIdentity_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GuestServiceServer).RebindIdentity(ctx, req.(*RebindIdentityRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // GuestService_ServiceDesc is the grpc.ServiceDesc for GuestService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -273,6 +347,14 @@ var GuestService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Shutdown",
 			Handler:    _GuestService_Shutdown_Handler,
+		},
+		{
+			MethodName: "ReconfigureNetwork",
+			Handler:    _GuestService_ReconfigureNetwork_Handler,
+		},
+		{
+			MethodName: "RebindIdentity",
+			Handler:    _GuestService_RebindIdentity_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
