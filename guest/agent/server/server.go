@@ -56,13 +56,16 @@ func New(o Options) *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.WaitForHandlers(true),
 	)
-	guestpb.RegisterGuestServiceServer(s, &service{env: o.Env, kill: o.Kill})
+	service := &service{env: o.Env, kill: o.Kill}
+	guestpb.RegisterGuestServiceServer(s, service)
+	guestpb.RegisterAgentServiceServer(s, service)
 	return s
 }
 
-// service implements guestpb.GuestServiceServer.
+// service implements both services of the agent protocol.
 type service struct {
 	guestpb.UnimplementedGuestServiceServer
+	guestpb.UnimplementedAgentServiceServer
 	env  []string
 	kill func(pid int, signal syscall.Signal) error
 }
