@@ -30,6 +30,18 @@ type agent struct {
 	stopped bool // it is not to be started again
 }
 
+// writeAgentToken leaves the token that callers must show where the agent looks
+// for it. An agent without it would serve them all, so there is none then.
+func (m *machine) writeAgentToken() error {
+	if m.config.SkipGuestAgent || m.config.AgentToken == "" {
+		return nil
+	}
+	if err := os.WriteFile(contract.AgentTokenFile, []byte(m.config.AgentToken), 0o600); err != nil {
+		return fmt.Errorf("write agent token: %w", err)
+	}
+	return nil
+}
+
 // startAgent starts the agent, which goes on starting while the application
 // does: nothing that the application may do needs it.
 func (m *machine) startAgent() error {

@@ -109,6 +109,9 @@ func (m *machine) serve(app int) error {
 		if err := m.children.signal(app, sig.(syscall.Signal), true); err != nil {
 			m.log.failed("entrypoint", fmt.Errorf("forward %v: %w", sig, err))
 		}
+		if err := m.heedShutdown(app); err != nil {
+			m.log.failed("entrypoint", err)
+		}
 	case <-m.signals.child:
 		left, err := m.children.reap()
 		if err == nil && !left && m.children.ended[app] != nil {

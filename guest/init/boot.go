@@ -30,18 +30,19 @@ type machine struct {
 	grace    time.Duration // that a process may take to end
 
 	// What tests have other ones of.
-	uptime    func() time.Duration // since the kernel's start
-	killAll   func(unix.Signal) error
-	unmount   func() error // leaves the disks as if they were unmounted
-	recordDir string
-	kernelLog string
+	uptime       func() time.Duration // since the kernel's start
+	killAll      func(unix.Signal) error
+	unmount      func() error // leaves the disks as if they were unmounted
+	recordDir    string
+	shutdownFile string
+	kernelLog    string
 }
 
 func newMachine(log *logger) *machine {
 	m := &machine{
 		log: log, signals: catchSignals(), initramfs: -1, overlayDir: -1,
 		children: newChildren(), agent: agent{path: contract.AgentPath}, grace: endGrace,
-		uptime: uptime, recordDir: recordDir, kernelLog: "/dev/kmsg",
+		uptime: uptime, recordDir: recordDir, shutdownFile: contract.ShutdownFile, kernelLog: "/dev/kmsg",
 		killAll: killAll,
 	}
 	m.unmount = m.releaseDisks
@@ -87,6 +88,7 @@ var steps = []step{
 	{"free", "bind", (*machine).freeInitramfs, goOn},
 	{"cgroup", "setup", (*machine).makeMemoryGroup, goOn},
 	{"systemd", "systemd", (*machine).prepareSystemd, goOn},
+	{"agent-token", "agent", (*machine).writeAgentToken, stop},
 	{"agent", "agent", (*machine).startAgent, goOn},
 }
 

@@ -8,12 +8,17 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kindling-vm/kindling/guest/init/internal/gpu"
 )
 
 const (
 	// shellOption on the kernel's command line asks for a shell on the console
 	// when the boot fails.
 	shellOption = "kindling.shell"
+	// gpuVendorOption names the PCI vendor whose devices are taken for GPUs, for
+	// machines that have none of NVIDIA's: a value of sysfs as 0x1af4.
+	gpuVendorOption = "kindling.gpu_vendor"
 	// consoleLevel is what the kernel's console shows where its command line does
 	// not say: errors and worse (console_loglevel of syslog(2)). The console is
 	// the application's, and slow.
@@ -47,6 +52,20 @@ func saysLogLevel(words []string) bool {
 		name, _, _ := strings.Cut(word, "=")
 		return slices.Contains([]string{"loglevel", "quiet", "debug", "ignore_loglevel"}, name)
 	})
+}
+
+// gpuVendor is the PCI vendor whose devices need the GPU driver.
+func gpuVendor() (string, error) {
+	words, err := commandLine()
+	if err != nil {
+		return "", err
+	}
+	for _, word := range words {
+		if vendor, ok := strings.CutPrefix(word, gpuVendorOption+"="); ok {
+			return vendor, nil
+		}
+	}
+	return gpu.NVIDIA, nil
 }
 
 // offerShell runs a shell on the console when the command line asks for one. The

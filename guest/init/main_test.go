@@ -95,7 +95,7 @@ func killChildren(signal unix.Signal) error {
 
 // asInit is init from behind the root switch on. It tells when it has caught the
 // signals, and takes the config from its input. Its arguments are the agent's
-// path and the grace for what is left behind.
+// path, the grace for what is left behind, and the path of the shutdown note.
 func asInit() (err error) {
 	m, err := newTestMachine()
 	if err != nil {
@@ -113,6 +113,9 @@ func asInit() (err error) {
 		if m.grace, err = time.ParseDuration(os.Args[3]); err != nil {
 			return err
 		}
+	}
+	if len(os.Args) > 4 {
+		m.shutdownFile = os.Args[4]
 	}
 	fmt.Println("signals are caught")
 	if m.config, err = contract.ReadConfig(os.Stdin); err != nil {

@@ -87,8 +87,12 @@ func readModuleList(list io.Reader) ([]string, error) {
 
 // startGPU loads the driver of a GPU, if the machine has one.
 func (m *machine) startGPU() error {
+	vendor, err := gpuVendor()
+	if err != nil {
+		return err
+	}
 	return inNewRoot(func(image *inroot.Root) error {
-		starter := gpu.Starter{Sys: "/sys", Proc: "/proc", Dev: "/dev", Trees: []gpu.Tree{
+		starter := gpu.Starter{Vendor: vendor, Sys: "/sys", Proc: "/proc", Dev: "/dev", Trees: []gpu.Tree{
 			{Name: "the image", Modules: lazyModules(sync.OnceValues(func() (*modules.Set, error) { return modules.Open(image, m.release) }))},
 		}}
 		if m.modules != nil {

@@ -18,10 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	vendor       = "0x10de" // NVIDIA's in sysfs
-	displayClass = "0x03"   // beginning of the class of PCI functions that show or compute
-)
+// NVIDIA is the vendor of its PCI devices, as sysfs has it.
+const NVIDIA = "0x10de"
+
+// displayClass is the beginning of the class of PCI functions that show or
+// compute.
+const displayClass = "0x03"
 
 // drivers are the modules' names, NVIDIA's own and that of Debian's packages, as
 // the beginning of all four.
@@ -49,10 +51,11 @@ type Tree struct {
 
 // Starter is the machine as far as it matters here.
 type Starter struct {
-	Sys   string // where sysfs is mounted
-	Proc  string // where procfs is mounted
-	Dev   string // where device nodes go
-	Trees []Tree // the first that has the driver counts
+	Vendor string // of the devices that count, NVIDIA but in tests
+	Sys    string // where sysfs is mounted
+	Proc   string // where procfs is mounted
+	Dev    string // where device nodes go
+	Trees  []Tree // the first that has the driver counts
 
 	mknod func(name string, mode uint32, device int) error // unix.Mknod but in tests
 }
@@ -125,7 +128,7 @@ func (s *Starter) devices() (addresses []string, displays int, err error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		if found != vendor {
+		if found != s.Vendor {
 			continue
 		}
 		class, err := attribute(dir, entry.Name(), "class")

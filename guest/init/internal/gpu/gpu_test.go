@@ -84,7 +84,7 @@ func newStarter(t *testing.T, devices []device, image, initrd map[string]error) 
 	write("proc/devices", procDevices)
 	write("dev/null", "")
 	loaded, nodes = new([]string), map[string]string{}
-	return &Starter{
+	return &Starter{Vendor: NVIDIA,
 		Sys:   filepath.Join(base, "sys"),
 		Proc:  filepath.Join(base, "proc"),
 		Dev:   filepath.Join(base, "dev"),
