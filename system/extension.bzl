@@ -95,8 +95,11 @@ def _index(lock):
     """What BUILD files have to know of the lock to declare targets for all of it."""
     kernels = {}
     bases = {}
+    packages = []
     for artifact in lock.artifacts:
-        if artifact.kind == "headers":
+        if artifact.kind == "package":
+            packages.append(artifact.name)
+        if artifact.kind in ["headers", "package"]:
             continue
         kind = kernels if artifact.kind == "kernel" else bases
         known = kind.setdefault(artifact.name, {"headers": artifact.headers, "is_deb": bool(artifact.package), "is_pinned": True})
@@ -108,11 +111,13 @@ def _index(lock):
 ARCHES = {arches}
 BASES = {bases}
 KERNELS = {kernels}
+PACKAGES = {packages}
 PROFILES = {profiles}
 """.format(
         arches = repr(ARCHES),
         bases = repr(bases),
         kernels = repr(kernels),
+        packages = repr(packages),
         profiles = repr(lock.profiles),
     )
 

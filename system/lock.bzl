@@ -12,7 +12,7 @@ _ALWAYS = {"arch": "string", "kind": "string", "license": "string", "name": "str
 _SOMETIMES = {"headers": "list", "package": "string", "path": "string", "sha256": "string", "size": "int", "urls": "list"}
 
 # Kind -> architectures it may be for.
-_KINDS = {"base": ARCHES, "headers": ARCHES + ["all"], "kernel": ARCHES}
+_KINDS = {"base": ARCHES, "headers": ARCHES + ["all"], "kernel": ARCHES, "package": ARCHES}
 _HEX = "0123456789abcdef"
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789.-"
 

@@ -70,7 +70,7 @@ def _rejects_impl(ctx):
         ({"name": "linux+6.1"}, "name may have only lower-case letters, digits, . and -"),
         ({"arch": "amd64"}, "arch is amd64, want one of aarch64, x86_64"),
         ({"arch": "all"}, "arch is all, want one of aarch64, x86_64"),
-        ({"kind": "toy"}, "kind is toy, want one of base, headers, kernel"),
+        ({"kind": "toy"}, "kind is toy, want one of base, headers, kernel, package"),
         ({"sha256": "abc"}, "sha256 is abc, want 64 hexadecimal digits"),
         ({"sha256": "A" * 64}, "sha256 is " + "A" * 64 + ", want 64 hexadecimal digits"),
         ({"size": -1}, "size is -1"),

@@ -91,8 +91,8 @@ func (a *Artifact) check(bad unread) []string {
 	case a.Kind != Headers && a.Kind != "":
 		addf("arch is all, which only headers may have")
 	}
-	if a.Kind != "" && a.Kind != Base && a.Kind != Headers && a.Kind != Kernel {
-		addf("kind is %s, want base, headers or kernel", quote(string(a.Kind)))
+	if a.Kind != "" && !slices.Contains([]Kind{Base, Headers, Kernel, Package}, a.Kind) {
+		addf("kind is %s, want base, headers, kernel or package", quote(string(a.Kind)))
 	}
 	for _, field := range []struct{ key, value string }{
 		{"version", a.Version}, {"license", a.License}, {"package", a.Package},

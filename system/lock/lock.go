@@ -24,6 +24,7 @@ const (
 	Base    Kind = "base"    // file system that the initrd is made from
 	Headers Kind = "headers" // of a kernel, to build modules in the guest
 	Kernel  Kind = "kernel"
+	Package Kind = "package" // of an image that tests run
 )
 
 // All is the architecture of an artifact that serves every one of them.

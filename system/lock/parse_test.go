@@ -100,7 +100,7 @@ func TestParseRejects(t *testing.T) {
 			`profile debian: base is "busybox", which is no base for aarch64`,
 		}},
 		{"kind", `"kind": "base",`, `"kind": "bass",`, []string{
-			first + `kind is "bass", want base, headers or kernel`,
+			first + `kind is "bass", want base, headers, kernel or package`,
 			`profile debian: base is "busybox", which is no base for aarch64`,
 		}},
 

@@ -50,7 +50,7 @@ where gpgv and the package debian-archive-keyring are installed.`,
 	}
 	flags, artifact := cmd.Flags(), &options.artifact
 	flags.StringVar(&artifact.Arch, "arch", "", "`ARCH` of the artifact: x86_64, aarch64 or, of headers, all")
-	flags.StringVar(&options.kind, "kind", "", "`KIND` of the artifact: base, headers or kernel")
+	flags.StringVar(&options.kind, "kind", "", "`KIND` of the artifact: base, headers, kernel or package")
 	flags.StringVar(&artifact.License, "license", "", "SPDX license `EXPRESSION`")
 	flags.StringVar(&artifact.Version, "version", "", "`VERSION` as its publisher writes it (default for a package: the only one)")
 	flags.StringArrayVar(&artifact.URLs, "url", nil, "https `URL` of the file; mirrors of it may follow")
