@@ -3,6 +3,7 @@
 package boot
 
 import (
+	"archive/tar"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -202,6 +203,10 @@ func TestOutcomes(t *testing.T) {
 			config: &contract.Config{Entrypoint: []string{"/script"}},
 		}, contract.NewExitInfo(127), ""},
 		{"proc is a file", options{config: config, image: []v1.Layer{layer(t, nil, file("proc", 0o644))}}, failed("bind: mount point /overlay/newroot/proc of the image is no directory"), ""},
+		{"no etc", options{bare: true, image: []v1.Layer{layer(t, map[string][]byte{"only": static}, file("only", 0o755))}, config: &contract.Config{
+			Entrypoint: []string{"/only"}, Hostname: "box", NetworkEnabled: true, GuestIP: "10.0.2.15", GuestCIDR: 24, GuestDNS: "10.0.2.3",
+		}}, contract.NewExitInfo(3), "only me\n"},
+		{"etc is a file", options{image: []v1.Layer{layer(t, nil, tar.Header{Typeflag: tar.TypeReg, Name: ".wh.etc"}, file("etc", 0o644))}, config: config}, contract.NewExitInfo(0), ""},
 		{"root disk is blank", options{config: config, attach: disks(func(_ string, disks []vm.Disk) error {
 			return os.WriteFile(disks[0].Path, make([]byte, 1<<20), 0o600)
 		})}, failed("overlay: disk /dev/vda has no file system that is known: want erofs, ext4 or squashfs"), ""},

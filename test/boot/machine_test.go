@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,9 @@ import (
 // seconds.
 const bootTimeout = 4 * time.Minute
 
+// serialName is the file in a machine's folder with all of its serial output.
+const serialName = "serial.log"
+
 // oops is what a kernel prints that fell over, which an emulator at fault can
 // make it do.
 var oops = regexp.MustCompile(`Kernel panic[^\r\n]*|BUG: [^\r\n]*|Oops: [^\r\n]*|double fault[^\r\n]*`)
@@ -50,7 +54,8 @@ type options struct {
 	arch    string // x86_64 if empty
 	memory  int    // in MiB, 256 if 0
 	config  *contract.Config
-	cmdline string
+	cmdline string                                  // behind that of the artifact set, or in its place if it has a console
+	overlay int64                                   // size of the overlay disk in bytes, the least if 0
 	initrd  string                                  // path, of the artifact set if empty
 	running func(ctx context.Context, vsock string) // called while the machine runs
 	image   []v1.Layer                              // of the root disk, behind the base layer
@@ -106,10 +111,10 @@ func boot(t testing.TB, o options) machine {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), bootTimeout)
 	defer cancel()
-	if o.cmdline == "" {
-		o.cmdline = set.CommandLine
+	if !strings.Contains(o.cmdline, "console=") {
+		o.cmdline = set.CommandLine + " " + o.cmdline
 	}
-	serialLog := filepath.Join(dir, "serial.log")
+	serialLog := filepath.Join(dir, serialName)
 	capped, err := vm.OpenSerialLog(serialLog, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +185,7 @@ func writeDisks(t testing.TB, dir string, set *system.Set, o options) []vm.Disk 
 	if err := rootfs.WriteDisk(root, append(layers, o.image...)); err != nil {
 		t.Fatal(err)
 	}
-	if err := rootfs.WriteOverlay(overlay, rootfs.MinOverlay); err != nil {
+	if err := rootfs.WriteOverlay(overlay, cmp.Or(o.overlay, rootfs.MinOverlay)); err != nil {
 		t.Fatal(err)
 	}
 	if err := configdisk.Write(configPath, o.config); err != nil {

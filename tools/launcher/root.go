@@ -23,6 +23,7 @@ var packages = []string{
 	"bubblewrap",
 	"ca-certificates",
 	"e2fsprogs",
+	"erofs-utils",
 	"git",
 	"nginx-core",
 	"qemu-system-arm",
