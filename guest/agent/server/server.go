@@ -6,6 +6,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -66,8 +67,18 @@ func New(o Options) *grpc.Server {
 type service struct {
 	guestpb.UnimplementedGuestServiceServer
 	guestpb.UnimplementedAgentServiceServer
-	env  []string
-	kill func(pid int, signal syscall.Signal) error
+	env      []string
+	kill     func(pid int, signal syscall.Signal) error
+	counters counters
+}
+
+// counters are what Stats tells of the agent itself.
+type counters struct {
+	execsActive   atomic.Int64
+	execsStarted  atomic.Uint64
+	execsRejected atomic.Uint64
+	reseeds       atomic.Uint64
+	clockSteps    atomic.Uint64
 }
 
 // Shutdown sends a signal to PID 1 and does not wait for its effect.
