@@ -15,6 +15,10 @@ const (
 	// include/uapi/linux/vm_sockets.h.
 	HostCID = 2
 
+	// AgentProtocol names the agent protocol and its version, as an artifact
+	// set's manifest does.
+	AgentProtocol = "hypeman-0.0.7"
+
 	// ConfigFile is the config document's path on the config disk.
 	ConfigFile = "/config.json"
 	// AgentPath is where the agent stands in the running guest's root.

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/passwd"
 )
 
 // maxTable bounds an image's table of users or groups, in bytes.
@@ -24,99 +21,16 @@ type user struct {
 }
 
 // lookUser finds the user of an image's configuration in the tables of the
-// image (passwd(5), group(5)): NAME or UID, with :GROUP or :GID or without.
-// Numbers need not be in a table. Without a group, the user is in the groups
-// that list it.
+// image.
 func lookUser(spec string, root *inroot.Root) (user, error) {
 	if spec == "" {
 		return user{}, nil
 	}
-	name, group, hasGroup := strings.Cut(spec, ":")
-	users, err := readTable(root, "/etc/passwd")
+	found, err := passwd.Lookup(spec, func(name string) ([]byte, error) { return root.ReadFile(name, maxTable) })
 	if err != nil {
-		return user{}, fmt.Errorf("look for user %q: %w", spec, err)
+		return user{}, err
 	}
-	found := user{credential: &syscall.Credential{}, home: "/"}
-	uid, isNumber := parseID(name)
-	entry := slices.IndexFunc(users, func(fields []string) bool {
-		if len(fields) < 6 {
-			return false
-		}
-		id, ok := parseID(fields[2])
-		return fields[0] == name || isNumber && ok && id == uid
-	})
-	switch {
-	case entry >= 0:
-		var uidOK, gidOK bool
-		fields := users[entry]
-		name, found.home = fields[0], fields[5]
-		found.credential.Uid, uidOK = parseID(fields[2])
-		found.credential.Gid, gidOK = parseID(fields[3])
-		if !uidOK || !gidOK {
-			return user{}, fmt.Errorf("look for user %q: no numbers in its line of /etc/passwd", spec)
-		}
-	case isNumber:
-		found.credential.Uid = uid
-	default:
-		return user{}, fmt.Errorf("look for user %q: not in /etc/passwd of the image", spec)
-	}
-	groups, err := readTable(root, "/etc/group")
-	if err != nil {
-		return user{}, fmt.Errorf("look for groups of user %q: %w", spec, err)
-	}
-	if hasGroup && group != "" {
-		found.credential.Gid, err = lookGroup(group, groups)
-		if err != nil {
-			return user{}, fmt.Errorf("look for user %q: %w", spec, err)
-		}
-		return found, nil
-	}
-	for _, fields := range groups {
-		if len(fields) != 4 || !slices.Contains(strings.Split(fields[3], ","), name) {
-			continue
-		}
-		if gid, ok := parseID(fields[2]); ok {
-			found.credential.Groups = append(found.credential.Groups, gid)
-		}
-	}
-	return found, nil
-}
-
-func lookGroup(group string, groups [][]string) (uint32, error) {
-	for _, fields := range groups {
-		if len(fields) >= 3 && fields[0] == group {
-			if gid, ok := parseID(fields[2]); ok {
-				return gid, nil
-			}
-		}
-	}
-	if gid, ok := parseID(group); ok {
-		return gid, nil
-	}
-	return 0, errors.New("group is not in /etc/group of the image")
-}
-
-// parseID parses a user's or group's number. The kernel keeps 2^32-1 for none.
-func parseID(text string) (uint32, bool) {
-	id, err := strconv.ParseUint(text, 10, 32)
-	return uint32(id), err == nil && id != 1<<32-1
-}
-
-// readTable reads a file of lines of fields with colons between them. An image
-// without it has an empty one.
-func readTable(root *inroot.Root, name string) ([][]string, error) {
-	text, err := root.ReadFile(name, maxTable)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var table [][]string
-	for line := range strings.SplitSeq(string(text), "\n") {
-		table = append(table, strings.Split(line, ":"))
-	}
-	return table, nil
+	return user{credential: &found.Credential, home: found.Home}, nil
 }
 
 // ownOutput lets the user open /dev/stdout and /dev/stderr, which many images
