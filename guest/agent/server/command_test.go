@@ -38,13 +38,33 @@ func TestCommand(t *testing.T) {
 			start:    &guestpb.ExecStart{},
 			wantPath: "/bin/sh", wantArgs: []string{"/bin/sh"}, wantEnv: []string{},
 		},
+		{
+			name:     "terminal",
+			start:    &guestpb.ExecStart{Tty: true, Env: map[string]string{"LANG": "x"}},
+			base:     []string{"TERM=dumb", "A=1"},
+			wantPath: "/bin/sh", wantArgs: []string{"/bin/sh"},
+			wantEnv: []string{"A=1", "COLORTERM=truecolor", "LANG=x", "LC_ALL=C.UTF-8", "TERM=xterm-256color"},
+		},
+		{
+			name:     "user",
+			start:    &guestpb.ExecStart{User: "4000000000"},
+			base:     []string{"HOME=/root"},
+			wantPath: "/bin/sh", wantArgs: []string{"/bin/sh"}, wantEnv: []string{"HOME=/"},
+		},
+		{
+			name:     "user with a home",
+			start:    &guestpb.ExecStart{User: "4000000000", Env: map[string]string{"HOME": "/x"}},
+			base:     []string{"HOME=/root"},
+			wantPath: "/bin/sh", wantArgs: []string{"/bin/sh"}, wantEnv: []string{"HOME=/x"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			cmd, err := command(test.start, test.base)
+			plan, err := newService(Options{Env: test.base}).plan(test.start)
 			if err != nil {
 				t.Fatal(err)
 			}
+			cmd := plan.cmd
 			if cmd.Path != test.wantPath {
 				t.Errorf("got path %q, want %q", cmd.Path, test.wantPath)
 			}
@@ -59,12 +79,12 @@ func TestCommand(t *testing.T) {
 }
 
 func TestCommandWithoutPath(t *testing.T) {
-	cmd, err := command(&guestpb.ExecStart{Command: []string{"sh"}}, nil)
+	plan, err := newService(Options{}).plan(&guestpb.ExecStart{Command: []string{"sh"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !filepath.IsAbs(cmd.Path) || len(cmd.Env) != 0 {
-		t.Errorf("got path %q, environment %q, want a path of the default PATH, none", cmd.Path, cmd.Env)
+	if !filepath.IsAbs(plan.cmd.Path) || len(plan.cmd.Env) != 0 {
+		t.Errorf("got path %q, environment %q, want a path of the default PATH, none", plan.cmd.Path, plan.cmd.Env)
 	}
 }
 

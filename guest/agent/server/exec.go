@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -26,9 +28,15 @@ const (
 )
 
 // Exec runs one command, with its output sent as it is written. The command's
-// process group is killed when the client goes away or the command's time is
-// over; what left the group lives on.
+// process group, on a terminal its session, is killed when the client goes away
+// or the command's time is over; what left it lives on. What the command itself
+// leaves behind is not killed, and on a terminal hung up.
 func (s *service) Exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse]) error {
+	defer s.counters.execsActive.Add(-1)
+	if s.counters.execsActive.Add(1) > s.maxExecs {
+		s.counters.execsRejected.Add(1)
+		return status.Errorf(codes.ResourceExhausted, "%d commands run already", s.maxExecs)
+	}
 	first, err := stream.Recv()
 	if err != nil && err != io.EOF {
 		return err
@@ -37,37 +45,60 @@ func (s *service) Exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, gues
 	if start == nil {
 		return status.Error(codes.Unknown, "first message must be ExecStart")
 	}
-	if start.GetTty() {
-		return status.Error(codes.Unimplemented, "exec with a TTY is not served by this agent")
-	}
-	code, err := s.exec(stream, start)
+	ended, err := s.exec(stream, start)
 	if ctxErr := stream.Context().Err(); ctxErr != nil {
 		return status.FromContextError(ctxErr).Err()
 	}
 	if err != nil {
 		return err
 	}
-	return stream.Send(&guestpb.ExecResponse{Response: &guestpb.ExecResponse_ExitCode{ExitCode: int32(code)}})
+	return stream.Send(ended.response())
 }
 
-// exec runs a command to its end and returns its exit code.
-func (s *service) exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse], req *guestpb.ExecStart) (code int, err error) {
-	cmd, err := command(req, s.env)
+// outcome is how a command ended.
+type outcome struct {
+	code     int            // -1 for a signal
+	signal   syscall.Signal // that killed it, or 0
+	timedOut bool           // it was killed since its time was over
+}
+
+func (o outcome) response() *guestpb.ExecResponse {
+	return &guestpb.ExecResponse{
+		Response: &guestpb.ExecResponse_ExitCode{ExitCode: int32(o.code)},
+		Signal:   int32(o.signal),
+		TimedOut: o.timedOut,
+	}
+}
+
+// exec runs a command to its end.
+func (s *service) exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse], req *guestpb.ExecStart) (outcome, error) {
+	plan, err := s.plan(req)
 	if err != nil {
-		return 0, err
+		return outcome{}, err
 	}
 	if err := stream.Context().Err(); err != nil {
-		return 0, err // nobody waits for the command
+		return outcome{}, err // nobody waits for the command
 	}
-	p, err := start(cmd)
+	name := req.GetExecId()
+	if name != "" {
+		if !s.named.reserve(name) {
+			return outcome{}, status.Errorf(codes.AlreadyExists, "command %q runs already", clip(name))
+		}
+		defer s.named.release(name)
+	}
+	p, err := start(plan)
 	if err != nil {
-		return 0, startError(err)
+		return outcome{}, startError(req, err)
+	}
+	s.counters.execsStarted.Add(1)
+	if name != "" {
+		s.named.set(name, p)
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 
 	go func() {
-		if err := feed(stream, p.stdin); err != nil {
+		if err := feed(stream, p); err != nil {
 			cancel(err)
 		}
 	}()
@@ -101,11 +132,13 @@ func (s *service) exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, gues
 
 // await waits until a command has ended and its output is relayed, kills it if
 // the context or its time ends before, and releases it.
-func await(ctx context.Context, p *process, timeout <-chan time.Time, relayed <-chan struct{}) (code int, err error) {
+func await(ctx context.Context, p *process, timeout <-chan time.Time, relayed <-chan struct{}) (ended outcome, err error) {
 	errs := []error{p.err}
+	var timedOut bool
 	select {
 	case <-p.exited:
 	case <-timeout:
+		timedOut = true
 		errs = append(errs, p.kill())
 	case <-ctx.Done():
 		errs = append(errs, p.kill())
@@ -117,7 +150,7 @@ func await(ctx context.Context, p *process, timeout <-chan time.Time, relayed <-
 			<-p.exited
 			_, _ = p.reap()
 		}()
-		return 0, errors.Join(append(errs, p.closePipes(), errors.New("end command: killed process did not drain"))...)
+		return outcome{}, errors.Join(append(errs, p.closePipes(), errors.New("end command: killed process did not drain"))...)
 	}
 
 	errs = append(errs, p.endOutput(outputGrace))
@@ -129,29 +162,53 @@ func await(ctx context.Context, p *process, timeout <-chan time.Time, relayed <-
 		<-relayed
 	}
 	errs = append(errs, context.Cause(ctx), p.closePipes())
-	code, err = p.reap()
-	return code, errors.Join(append(errs, err)...)
+	ended, err = p.reap()
+	// It can have come to its own end just before.
+	ended.timedOut = timedOut && ended.signal == syscall.SIGKILL
+	return ended, errors.Join(append(errs, err)...)
 }
 
-// feed writes the client's messages to a command's standard input, and closes
-// it at the end of the stream. A command that does not read makes the client
-// wait.
-func feed(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse], stdin *os.File) error {
+// feed writes the client's messages to a command's standard input, and ends it
+// at the end of the stream. A command that does not read makes the client wait.
+func feed(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse], p *process) error {
 	open := true
+	var last byte // of the input
 	for {
 		req, err := stream.Recv()
 		if err != nil {
-			break // the client's end, or the call's, which the caller sees itself
+			if p.terminal == nil {
+				return endPipe(p.stdin)
+			}
+			if err != io.EOF || !open {
+				return nil // the call's end, which hangs the terminal up
+			}
+			return ignoreClosed(endInput(p.terminal, last))
 		}
 		if data := req.GetStdin(); open && len(data) > 0 {
 			// Without a reader the rest is received and dropped, so that the client
 			// comes to its end.
-			_, err := stdin.Write(data)
-			open = err == nil
+			_, err := p.stdin.Write(data)
+			open, last = err == nil, data[len(data)-1]
+		}
+		if size := req.GetResize(); size != nil && p.terminal != nil {
+			if err := ignoreClosed(resize(p.terminal, size)); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+func endPipe(stdin *os.File) error {
 	if err := closeAll(stdin); err != nil {
 		return fmt.Errorf("close standard input: %w", err)
 	}
 	return nil
+}
+
+// ignoreClosed takes it for no error that the command has ended.
+func ignoreClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EIO) {
+		return nil
+	}
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,21 +17,29 @@ import (
 // protocol gives it.
 const chunkSize = 32 << 10
 
-// process is a started command, the leader of a process group.
+// process is a started command, the leader of a process group, and on a
+// terminal of a session.
 //
-// It stays a zombie from its end until close. So its number, which is also that
+// It stays a zombie from its end until reap. So its number, which is also that
 // of the group, belongs to nobody else while kill may be called.
 type process struct {
-	cmd    *exec.Cmd
-	stdin  *os.File // write end
-	stdout *os.File // read end
-	stderr *os.File // read end
-	exited chan struct{}
-	err    error // of start, after which the process runs nevertheless
+	cmd      *exec.Cmd
+	stdin    *os.File // write end
+	stdout   *os.File // read end
+	stderr   *os.File // read end
+	terminal *os.File // master; then it is stdin and stdout, and stderr is nil
+	exited   chan struct{}
+	err      error // of start, after which the process runs nevertheless
+
+	mu sync.Mutex // reaps, or signals what is not reaped
 }
 
-// start starts cmd on three new pipes.
-func start(cmd *exec.Cmd) (*process, error) {
+// start starts a command on three new pipes, or on a new terminal.
+func start(p *plan) (*process, error) {
+	if p.size != nil {
+		return startOnTerminal(p)
+	}
+	cmd := p.cmd
 	var r, w [3]*os.File
 	for i := range r {
 		var err error
@@ -39,14 +48,30 @@ func start(cmd *exec.Cmd) (*process, error) {
 		}
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = r[0], w[1], w[2]
-	err := cmd.Start()
+	err := p.launch.start(cmd)
 	closeErr := closeAll(r[0], w[1], w[2])
 	if err != nil {
 		return nil, errors.Join(err, closeErr, closeAll(w[0], r[1], r[2]))
 	}
-	p := &process{cmd: cmd, stdin: w[0], stdout: r[1], stderr: r[2], exited: make(chan struct{}), err: closeErr}
-	go p.awaitExit()
-	return p, nil
+	started := &process{cmd: cmd, stdin: w[0], stdout: r[1], stderr: r[2], exited: make(chan struct{}), err: closeErr}
+	go started.awaitExit()
+	return started, nil
+}
+
+func startOnTerminal(p *plan) (*process, error) {
+	master, slave, err := openTerminal(p.size, p.cmd.SysProcAttr.Credential)
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
+	err = p.launch.start(p.cmd)
+	closeErr := slave.Close()
+	if err != nil {
+		return nil, errors.Join(err, closeErr, master.Close())
+	}
+	started := &process{cmd: p.cmd, stdin: master, stdout: master, terminal: master, exited: make(chan struct{}), err: closeErr}
+	go started.awaitExit()
+	return started, nil
 }
 
 // awaitExit closes exited when the command has ended, without reaping it.
@@ -60,37 +85,67 @@ func (p *process) awaitExit() {
 	}
 }
 
-// kill kills the command's process group. It must not be called after reap.
+// kill kills the command's process group, and on a terminal its session. It must
+// not be called after reap.
 func (p *process) kill() error {
 	pid := p.cmd.Process.Pid
-	if err := unix.Kill(-pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+	if err := ignoreGone(unix.Kill(-pid, unix.SIGKILL)); err != nil {
 		return fmt.Errorf("kill process group: %w", err)
 	}
 	// The leader can have moved itself to another group.
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		return fmt.Errorf("kill command: %w", err)
 	}
+	if p.terminal != nil {
+		return killSession(pid)
+	}
 	return nil
 }
 
-// reap waits for the command and returns its exit code, -1 if a signal killed
-// it.
-func (p *process) reap() (int, error) {
-	err := p.cmd.Wait()
-	if _, isExit := errors.AsType[*exec.ExitError](err); err != nil && !isExit {
-		return 0, fmt.Errorf("wait for command: %w", err)
+// signal sends a signal to the process group of a command that runs. It is
+// os.ErrProcessDone that it does not.
+func (p *process) signal(signal unix.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.exited:
+		return os.ErrProcessDone
+	default:
 	}
-	return p.cmd.ProcessState.ExitCode(), nil
+	return unix.Kill(-p.cmd.Process.Pid, signal)
+}
+
+// reap waits for the command and tells how it ended.
+func (p *process) reap() (outcome, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.cmd.Wait(); err != nil && !isExit(err) {
+		return outcome{}, fmt.Errorf("wait for command: %w", err)
+	}
+	ended := outcome{code: p.cmd.ProcessState.ExitCode()}
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		ended.signal = status.Signal()
+	}
+	return ended, nil
 }
 
 // closePipes releases the pipes, and whoever waits for them.
 func (p *process) closePipes() error {
+	if p.terminal != nil {
+		return closeAll(p.terminal)
+	}
 	return closeAll(p.stdin, p.stdout, p.stderr)
 }
 
 // relay sends the command's outputs, each in its order, and returns when both
 // are at their end. It calls fail at once when one cannot go on.
 func (p *process) relay(stdout, stderr func([]byte) error, fail func(error)) {
+	if p.terminal != nil {
+		if err := relayTerminal(p.terminal, stdout); err != nil {
+			fail(err)
+		}
+		return
+	}
 	var wg sync.WaitGroup
 	one := func(r *os.File, send func([]byte) error) {
 		if err := relayFile(r, send); err != nil {
@@ -107,7 +162,11 @@ func (p *process) relay(stdout, stderr func([]byte) error, fail func(error)) {
 // written is still sent, however slow the receiver is.
 func (p *process) endOutput(grace time.Duration) error {
 	deadline := time.Now().Add(grace)
-	if err := errors.Join(p.stdout.SetReadDeadline(deadline), p.stderr.SetReadDeadline(deadline)); err != nil {
+	err := p.stdout.SetReadDeadline(deadline)
+	if p.terminal == nil {
+		err = errors.Join(err, p.stderr.SetReadDeadline(deadline))
+	}
+	if err != nil {
 		return fmt.Errorf("limit output: %w", err)
 	}
 	return nil
@@ -149,15 +208,12 @@ func relayReader(r io.Reader, buf []byte, send func([]byte) error) error {
 }
 
 // buffered returns how many bytes can be read from a pipe without waiting.
-func buffered(r *os.File) (int, error) {
-	conn, err := r.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var n int
-	var ioctlErr error
-	err = conn.Control(func(fd uintptr) { n, ioctlErr = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-	return n, errors.Join(err, ioctlErr)
+func buffered(r *os.File) (n int, err error) {
+	err = control(r, func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.TIOCINQ)
+		return err
+	})
+	return n, err
 }
 
 // closeAll closes files; one that is closed already is fine.

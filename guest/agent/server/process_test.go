@@ -16,11 +16,11 @@ import (
 
 func startSleep(t *testing.T) *process {
 	t.Helper()
-	p, err := start(&exec.Cmd{
+	p, err := start(&plan{cmd: &exec.Cmd{
 		Path:        "/bin/sh",
 		Args:        []string{"/bin/sh", "-c", "sleep 1000"},
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,12 +32,11 @@ func startSleep(t *testing.T) *process {
 func TestAwaitHeldProcess(t *testing.T) {
 	p := startSleep(t)
 	synctest.Test(t, func(t *testing.T) {
-		held := *p
-		held.exited = make(chan struct{})
+		held := &process{cmd: p.cmd, stdin: p.stdin, stdout: p.stdout, stderr: p.stderr, exited: make(chan struct{})}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		start := time.Now()
-		_, err := await(ctx, &held, nil, nil)
+		_, err := await(ctx, held, nil, nil)
 		if err == nil || !strings.Contains(err.Error(), "did not drain") {
 			t.Errorf("got error %v, want did not drain", err)
 		}
@@ -65,8 +64,8 @@ func TestKillLeftGroup(t *testing.T) {
 	if err := p.closePipes(); err != nil {
 		t.Error(err)
 	}
-	if code, err := p.reap(); code != -1 || err != nil {
-		t.Errorf("got %d, %v, want -1", code, err)
+	if ended, err := p.reap(); ended != (outcome{code: -1, signal: unix.SIGKILL}) || err != nil {
+		t.Errorf("got %+v, %v, want -1, a kill", ended, err)
 	}
 }
 

@@ -4,37 +4,17 @@
 package server
 
 import (
-	"context"
-	"fmt"
+	"cmp"
+	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/guest/guestpb"
 )
-
-const (
-	// maxStreams bounds the calls at one time on a connection. The hypeman agent
-	// protocol knows no bound, so calls above it wait instead of failing.
-	maxStreams = 256
-	// maxMessage is gRPC's default, in bytes, which hosts rely on.
-	maxMessage = 4 << 20
-	// maxHeaders bounds a call's metadata, in bytes.
-	maxHeaders = 64 << 10
-	// streamWindow is how many bytes a call may send before they are consumed.
-	// Left to itself, gRPC grows it to 16 MiB a call.
-	streamWindow = 128 << 10
-	connWindow   = 1 << 20
-	// handshakeTime bounds the HTTP/2 handshake.
-	handshakeTime = 5 * time.Second
-)
-
-// maxSignal is the highest signal number of Linux, SIGRTMAX of signal(7).
-const maxSignal = 64
 
 // Options are what the service takes from its process.
 type Options struct {
@@ -43,23 +23,32 @@ type Options struct {
 	Env []string
 	// Kill sends a signal to a process, as syscall.Kill does.
 	Kill func(pid int, signal syscall.Signal) error
+	// Token is what every call but one for health must show; empty is nothing.
+	Token string
+	// Systemd tells that PID 1 is systemd.
+	Systemd bool
+	// ShutdownFile is where Shutdown leaves its note; empty is
+	// contract.ShutdownFile.
+	ShutdownFile string
+	// CommandGroup is the cgroup that commands start in; nil is this process's.
+	CommandGroup *os.File
+	// ResetOOMScore gives commands the oom_score_adj of a usual process, for a
+	// process that has another one.
+	ResetOOMScore bool
+	// MaxExecs bounds the commands at one time; 0 is 256.
+	MaxExecs int
+	// Refused counts the connections of others than the host; nil is none.
+	Refused func() uint64
 }
 
-// New returns a server of the hypeman agent protocol. Its Stop ends all
-// commands and waits for them.
+// New returns a server of the agent protocol. Its Stop ends all commands and
+// waits for them.
 func New(o Options) *grpc.Server {
-	s := grpc.NewServer(
-		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxHeaderListSize(maxHeaders),
-		grpc.StaticStreamWindowSize(streamWindow),
-		grpc.StaticConnWindowSize(connWindow),
-		grpc.ConnectionTimeout(handshakeTime),
-		grpc.WaitForHandlers(true),
-	)
-	service := &service{env: o.Env, kill: o.Kill}
+	s := grpc.NewServer(append(limits(), grpc.InTapHandle(admit(o.Token)))...)
+	service := newService(o)
 	guestpb.RegisterGuestServiceServer(s, service)
 	guestpb.RegisterAgentServiceServer(s, service)
+	grpc_health_v1.RegisterHealthServer(s, &health{services: s.GetServiceInfo()})
 	return s
 }
 
@@ -69,7 +58,15 @@ type service struct {
 	guestpb.UnimplementedAgentServiceServer
 	env      []string
 	kill     func(pid int, signal syscall.Signal) error
+	options  Options
+	maxExecs int64
+	named    registry
 	counters counters
+}
+
+func newService(o Options) *service {
+	o.ShutdownFile = cmp.Or(o.ShutdownFile, contract.ShutdownFile)
+	return &service{env: o.Env, kill: o.Kill, options: o, maxExecs: int64(cmp.Or(o.MaxExecs, maxExecs))}
 }
 
 // counters are what Stats tells of the agent itself.
@@ -79,19 +76,4 @@ type counters struct {
 	execsRejected atomic.Uint64
 	reseeds       atomic.Uint64
 	clockSteps    atomic.Uint64
-}
-
-// Shutdown sends a signal to PID 1 and does not wait for its effect.
-func (s *service) Shutdown(_ context.Context, req *guestpb.ShutdownRequest) (*guestpb.ShutdownResponse, error) {
-	signal := syscall.Signal(req.GetSignal())
-	if signal == 0 {
-		signal = syscall.SIGTERM
-	}
-	if signal < 1 || signal > maxSignal {
-		return nil, status.Errorf(codes.InvalidArgument, "signal %d is not from 0 to %d", signal, maxSignal)
-	}
-	if err := s.kill(1, signal); err != nil {
-		return nil, fmt.Errorf("signal init: %w", err)
-	}
-	return &guestpb.ShutdownResponse{}, nil
 }

@@ -72,7 +72,6 @@ func TestExecRefuses(t *testing.T) {
 		{"resize first", resize, codes.Unknown, noStart},
 		{"empty first", &guestpb.ExecRequest{}, codes.Unknown, noStart},
 		{"nothing", nil, codes.Unknown, noStart},
-		{"TTY", startRequest(&guestpb.ExecStart{Command: []string{"true"}, Tty: true}), codes.Unimplemented, "exec with a TTY is not served by this agent"},
 	}
 	client := dial(t, Options{})
 	for _, test := range tests {
@@ -116,7 +115,7 @@ func (c *cancelled) Context() context.Context {
 func TestExecCancelledStartsNothing(t *testing.T) {
 	start := &guestpb.ExecStart{Command: []string{"/kindling/none"}}
 	stream := &cancelled{request: startRequest(start)}
-	s := &service{}
+	s := newService(Options{})
 	if _, err := s.exec(stream, start); !errors.Is(err, context.Canceled) {
 		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}

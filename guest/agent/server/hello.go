@@ -1,0 +1,36 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/guest/guestpb"
+)
+
+// capabilities are the names of what the agent serves beyond the agent
+// protocol 0.0.7, sorted:
+//
+//	exec-limits  umask and rlimits of ExecStart
+//	exec-user    user of ExecStart
+//	shutdown     grace_seconds and reason of ShutdownRequest
+//	signal       exec_id of ExecStart, SignalExec, signal and timed_out of ExecResponse
+//	stats        Stats
+//	tty-eof      the end of the request stream is that of a terminal's input
+var capabilities = []string{"exec-limits", "exec-user", "shutdown", "signal", "stats", "tty-eof"}
+
+// Hello tells what the agent is.
+func (s *service) Hello(context.Context, *guestpb.HelloRequest) (*guestpb.HelloResponse, error) {
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return &guestpb.HelloResponse{
+		Protocol:     contract.AgentProtocol,
+		Capabilities: slices.Clone(capabilities),
+		BootId:       strings.TrimSpace(string(bootID)),
+	}, nil
+}
