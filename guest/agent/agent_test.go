@@ -75,8 +75,8 @@ func TestHostListener(t *testing.T) {
 	conns := []*conn{{cid: 1}, {cid: 3}, {cid: 2}, {cid: 1}}
 	var logged bytes.Buffer
 	l := &hostListener{Listener: &queue{conns: conns}, logger: log.New(&logged, "", 0)}
-	if got, err := l.Accept(); got != conns[2] || err != nil {
-		t.Errorf("got %v, %v, want the host's connection", got, err)
+	if got, ok := accept(t, l).(*hostConn); !ok || got.Conn != conns[2] {
+		t.Errorf("got %v, want the host's connection", got)
 	}
 	if got, err := l.Accept(); got != nil || err != io.EOF {
 		t.Errorf("got %v, %v, want %v", got, err, io.EOF)
@@ -86,10 +86,55 @@ func TestHostListener(t *testing.T) {
 			t.Errorf("connection %d of CID %d: closed %v, want %v", i, c.cid, c.closed, want)
 		}
 	}
+	if got := l.refused.Load(); got != 3 {
+		t.Errorf("refused %d, want 3", got)
+	}
 	want := "[guest-agent] refuse connection from local(1):1, and others than the host from now on in silence\n" +
 		"[guest-agent] close connection from local(1):1: close says no\n"
 	if diff := cmp.Diff(want, logged.String()); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+func accept(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	got, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// TestHostListenerBound has one connection more than may be open.
+func TestHostListenerBound(t *testing.T) {
+	conns := make([]*conn, maxConns+2)
+	for i := range conns {
+		conns[i] = &conn{cid: 2}
+	}
+	var logged bytes.Buffer
+	l := &hostListener{Listener: &queue{conns: conns}, logger: log.New(&logged, "", 0)}
+	first := accept(t, l)
+	for range maxConns - 1 {
+		accept(t, l)
+	}
+	if got, err := l.Accept(); err != io.EOF {
+		t.Errorf("got %v, %v, want none", got, err)
+	}
+	if !conns[maxConns].closed || !conns[maxConns+1].closed || l.refused.Load() != 0 {
+		t.Errorf("excess connections are open, or taken for others' than the host's (%d)", l.refused.Load())
+	}
+	if got := strings.Count(logged.String(), "while too many are open"); got != 1 {
+		t.Errorf("logged %d times, want once:\n%s", got, logged.String())
+	}
+	for range 2 { // the second one does not count
+		if err := first.Close(); err == nil {
+			t.Error("got no error of close")
+		}
+	}
+	l.Listener = &queue{conns: []*conn{{cid: 2}, {cid: 2}}}
+	accept(t, l)
+	if got, err := l.Accept(); err != io.EOF {
+		t.Errorf("got %v, %v, want none", got, err)
 	}
 }
 

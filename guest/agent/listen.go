@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/mdlayher/vsock"
@@ -47,41 +46,5 @@ func listenRetrying(ctx context.Context, listen func() (net.Listener, error), lo
 			timer.Stop()
 			return nil, errors.Join(err, context.Cause(ctx))
 		}
-	}
-}
-
-// isHost tells whether an address is the host's.
-func isHost(addr net.Addr) bool {
-	a, ok := addr.(*vsock.Addr)
-	return ok && a != nil && a.ContextID == contract.HostCID
-}
-
-// hostListener accepts connections of the host only. Others are closed before
-// a byte of them is read: over vsock loopback, any process of the guest can
-// reach the port.
-type hostListener struct {
-	net.Listener
-	logger *log.Logger
-	once   sync.Once
-}
-
-func (l *hostListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		peer := conn.RemoteAddr()
-		if isHost(peer) {
-			return conn, nil
-		}
-		closeErr := conn.Close()
-		// Not every time, or a process of the guest could fill the console.
-		l.once.Do(func() {
-			l.logger.Printf("%s refuse connection from %v, and others than the host from now on in silence", logTag, peer)
-			if closeErr != nil {
-				l.logger.Printf("%s close connection from %v: %v", logTag, peer, closeErr)
-			}
-		})
 	}
 }

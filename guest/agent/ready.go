@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,4 +32,29 @@ func notifyReady(text string) error {
 	f := os.NewFile(uintptr(fd), "ready pipe")
 	_, err = f.Write([]byte{0})
 	return errors.Join(err, f.Close())
+}
+
+// writeReadyFile writes the time and a newline for whoever looks for the file.
+// It appears complete, by rename.
+func writeReadyFile(name string, ready time.Time) (err error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return fmt.Errorf("make ready file's folder: %w", err)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(name), ".ready-*")
+	if err != nil {
+		return fmt.Errorf("make ready file: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(temp.Name()))
+		}
+	}()
+	_, err = temp.WriteString(ready.UTC().Format(time.RFC3339Nano) + "\n")
+	if err := errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
+		return fmt.Errorf("write ready file: %w", err)
+	}
+	if err := os.Rename(temp.Name(), name); err != nil {
+		return fmt.Errorf("place ready file: %w", err)
+	}
+	return nil
 }

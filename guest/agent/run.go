@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,6 +20,11 @@ import (
 // logTag starts the agent's log messages. The hypeman agent protocol gives it.
 const logTag = "[guest-agent]"
 
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	systemdDir = "/run/systemd/system"
+)
+
 // drainTime is how long calls may take to end once the agent is to end.
 const drainTime = 500 * time.Millisecond
 
@@ -24,29 +32,85 @@ func run(args []string, logger *log.Logger) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
-	// Commands shall not find it, so it is taken out of the environment.
-	readyFD := os.Getenv(contract.AgentReadyFDEnv)
-	if err := os.Unsetenv(contract.AgentReadyFDEnv); err != nil {
-		return fmt.Errorf("unset %s: %w", contract.AgentReadyFDEnv, err)
-	}
-
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	listener, err := listenRetrying(ctx, listenVsock, logger)
+	readyFD, err := takeEnv(contract.AgentReadyFDEnv)
 	if err != nil {
 		return err
 	}
+	readyFile, err := takeEnv(contract.AgentReadyFileEnv)
+	if err != nil {
+		return err
+	}
+	token, err := readToken(contract.AgentTokenFile)
+	if err != nil {
+		return err
+	}
+	options := server.Options{Env: os.Environ(), Kill: syscall.Kill, Token: token, Systemd: isSystemd(systemdDir)}
+	root := cgroupRoot
+	if options.Systemd {
+		root = "" // the groups are systemd's
+	}
+	protection, err := protect(root, "/proc")
+	if err != nil {
+		logger.Printf("%s protect agent: %v", logTag, err)
+	}
+	options.CommandGroup, options.ResetOOMScore = protection.commands, protection.scored
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	first, err := listenRetrying(ctx, listenVsock, logger)
+	if err != nil {
+		return err
+	}
+	listener := &hostListener{Listener: newRelistener(first, listenVsock, logger), logger: logger}
+	options.Refused = listener.refused.Load
+	ready := time.Now()
 	logger.Print(contract.AgentListening)
-	logger.Printf("%s %s ts=%s", logTag, contract.AgentReadyMarker, time.Now().UTC().Format(time.RFC3339Nano))
+	logger.Printf("%s %s ts=%s", logTag, contract.AgentReadyMarker, ready.UTC().Format(time.RFC3339Nano))
 	if err := notifyReady(readyFD); err != nil {
 		logger.Printf("%s notify init: %v", logTag, err)
 	}
-	return serve(ctx, &hostListener{Listener: listener, logger: logger})
+	if err := writeReadyFile(cmp.Or(readyFile, contract.AgentReadyFile), ready); err != nil {
+		logger.Printf("%s %v", logTag, err)
+	}
+	return serve(ctx, listener, options)
+}
+
+// takeEnv takes a variable out of the environment, so that commands do not find
+// it.
+func takeEnv(name string) (string, error) {
+	value := os.Getenv(name)
+	if err := os.Unsetenv(name); err != nil {
+		return "", fmt.Errorf("unset %s: %w", name, err)
+	}
+	return value, nil
+}
+
+// readToken reads what callers must show. Only that there is no file means that
+// they need nothing: whoever wanted a token does not want an agent without one.
+func readToken(name string) (string, error) {
+	text, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read agent token: %w", err)
+	}
+	token := strings.TrimSuffix(string(text), "\n")
+	if token == "" {
+		return "", fmt.Errorf("read agent token: %s is empty", name)
+	}
+	return token, nil
+}
+
+// isSystemd tells whether PID 1 is systemd, as sd_booted(3) does.
+func isSystemd(dir string) bool {
+	info, err := os.Lstat(dir)
+	return err == nil && info.IsDir()
 }
 
 // serve serves until the context ends, and then ends what still runs.
-func serve(ctx context.Context, listener net.Listener) error {
-	s := server.New(server.Options{Env: os.Environ(), Kill: syscall.Kill})
+func serve(ctx context.Context, listener net.Listener, options server.Options) error {
+	s := server.New(options)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/kindling-vm/kindling/guest/agent/server"
 	"github.com/kindling-vm/kindling/guest/guestpb"
 )
 
@@ -27,7 +30,7 @@ func TestServeStops(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, listener) }()
+	go func() { served <- serve(ctx, listener, server.Options{Env: os.Environ(), Kill: syscall.Kill}) }()
 
 	conn, err := grpc.NewClient("unix:"+filepath.Base(listener.Addr().String()), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
