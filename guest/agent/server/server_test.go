@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,13 +22,13 @@ import (
 // dial serves in memory.
 func dial(t *testing.T, o Options) guestpb.GuestServiceClient {
 	t.Helper()
-	s := New(o)
-	listener := bufconn.Listen(64 << 10)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///vsock",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	return guestpb.NewGuestServiceClient(connect(t, o))
+}
+
+func connect(t *testing.T, o Options) *grpc.ClientConn {
+	t.Helper()
+	listener := serveInMemory(t, o)
+	conn, err := dialListener(listener)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,12 +36,30 @@ func dial(t *testing.T, o Options) guestpb.GuestServiceClient {
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+	return conn
+}
+
+func dialListener(listener *bufconn.Listener) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///vsock",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+}
+
+// serveInMemory serves until the test's end.
+func serveInMemory(t *testing.T, o Options) *bufconn.Listener {
+	t.Helper()
+	s := New(o)
+	listener := bufconn.Listen(64 << 10)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	t.Cleanup(func() {
 		s.Stop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})
-	return guestpb.NewGuestServiceClient(conn)
+	return listener
 }
 
 // limited is the test's context with a limit, so that what hangs fails.
@@ -203,34 +220,5 @@ func TestUnimplemented(t *testing.T) {
 	_, err := dial(t, Options{}).StatPath(limited(t), &guestpb.StatPathRequest{Path: "/"})
 	if status.Code(err) != codes.Unimplemented {
 		t.Errorf("got error %v, want code %v", err, codes.Unimplemented)
-	}
-}
-
-func TestShutdown(t *testing.T) {
-	tests := []struct {
-		signal  int32
-		want    syscall.Signal // 0 for none
-		killErr error
-		code    codes.Code
-	}{
-		{0, syscall.SIGTERM, nil, codes.OK},
-		{9, syscall.SIGKILL, nil, codes.OK},
-		{38, 38, nil, codes.OK}, // SIGRTMIN+4
-		{64, 64, nil, codes.OK},
-		{65, 0, nil, codes.InvalidArgument},
-		{-1, 0, nil, codes.InvalidArgument},
-		{0, syscall.SIGTERM, errors.New("x"), codes.Unknown},
-	}
-	for _, test := range tests {
-		var pid int
-		var got syscall.Signal
-		client := dial(t, Options{Kill: func(p int, signal syscall.Signal) error {
-			pid, got = p, signal
-			return test.killErr
-		}})
-		_, err := client.Shutdown(limited(t), &guestpb.ShutdownRequest{Signal: test.signal})
-		if status.Code(err) != test.code || got != test.want || (got != 0 && pid != 1) {
-			t.Errorf("Shutdown(%d) sent %d to %d, %v, want %d to 1, code %v", test.signal, got, pid, err, test.want, test.code)
-		}
 	}
 }

@@ -1,0 +1,56 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// descriptors is how many this process has open.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+// wantNoChildren wants all commands reaped.
+func wantNoChildren(t *testing.T) {
+	t.Helper()
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
+		t.Errorf("a child is left (wait4: pid %d, %v)", pid, err)
+	}
+}
+
+func printedPID(t *testing.T, text string) int {
+	t.Helper()
+	pid, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || pid <= 1 {
+		t.Fatalf("got %q, want the number of a process", text)
+	}
+	return pid
+}
+
+// killPrinted ends a process that a command has left behind, which must live.
+func killPrinted(t *testing.T, text string) {
+	t.Helper()
+	if err := unix.Kill(printedPID(t, text), unix.SIGKILL); err != nil {
+		t.Errorf("kill what the command left behind: %v", err)
+	}
+}
+
+// wantGone waits until a process has ended.
+func wantGone(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, "process "+strconv.Itoa(pid)+" is gone", func() bool {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		_, state, _ := strings.Cut(string(stat), ") ")
+		return err != nil || strings.HasPrefix(state, "Z") // its new parent may take its time
+	})
+}
