@@ -14,8 +14,9 @@ import (
 )
 
 // chunkSize bounds the output in one message, in bytes. The hypeman agent
-// protocol gives it.
-const chunkSize = 32 << 10
+// protocol gives 32 KiB; a message that is larger than that with all that is
+// around the output takes gRPC a buffer of a megabyte (grpc/mem).
+const chunkSize = 32<<10 - 64
 
 // process is a started command, the leader of a process group, and on a
 // terminal of a session.

@@ -25,10 +25,10 @@ func dial(t *testing.T, o Options) guestpb.GuestServiceClient {
 	return guestpb.NewGuestServiceClient(connect(t, o))
 }
 
-func connect(t *testing.T, o Options) *grpc.ClientConn {
+func connect(t *testing.T, o Options, dialOptions ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	listener := serveInMemory(t, o)
-	conn, err := dialListener(listener)
+	conn, err := dialListener(listener, dialOptions...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,10 +40,10 @@ func connect(t *testing.T, o Options) *grpc.ClientConn {
 	return conn
 }
 
-func dialListener(listener *bufconn.Listener) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///vsock",
+func dialListener(listener *bufconn.Listener, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///vsock", append(options,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
 }
 
 // serveInMemory serves until the test's end.
