@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -242,5 +243,94 @@ func TestRunArguments(t *testing.T) {
 	err := run([]string{"-x"}, log.New(io.Discard, "", 0))
 	if want := `unexpected argument "-x"`; err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %q", err, want)
+	}
+}
+
+func TestWriteReadyFile(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "run", "hypeman", "ready")
+	for _, nanos := range []int{123456789, 0} { // one that is there is replaced
+		ready := time.Date(2026, 3, 8, 16, 9, 26, nanos, time.FixedZone("", 3600))
+		if err := writeReadyFile(name, ready); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantText(t, name, "2026-03-08T15:09:26Z\n")
+	if entries, err := os.ReadDir(filepath.Dir(name)); len(entries) != 1 || err != nil {
+		t.Errorf("got %v, %v, want the file alone", entries, err)
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.Mode() != 0o644 {
+		t.Errorf("got %v, %v, want mode 0644", info, err)
+	}
+
+	if err := os.Mkdir(filepath.Join(dir, "taken"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ name, want string }{
+		{filepath.Join(name, "x"), "make ready file's folder: "},
+		{filepath.Join(dir, "taken"), "place ready file: "},
+	} {
+		if err := writeReadyFile(test.name, time.Time{}); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: got error %v, want %q", test.name, err, test.want)
+		}
+	}
+	if entries, err := os.ReadDir(dir); len(entries) != 2 || err != nil {
+		t.Errorf("got %v, %v, want nothing of what failed", entries, err)
+	}
+}
+
+func TestReadToken(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	for name, text := range map[string]string{"plain": "s3cret", "line": "s3cret\n", "empty": "", "newline": "\n"} {
+		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct{ name, want, wantErr string }{
+		{file("none"), "", ""},
+		{file("plain"), "s3cret", ""},
+		{file("line"), "s3cret", ""},
+		{file("empty"), "", "read agent token: " + file("empty") + " is empty"},
+		{file("newline"), "", "read agent token: " + file("newline") + " is empty"},
+		{dir, "", "read agent token: read " + dir + ": is a directory"},
+		{file("plain/x"), "", "read agent token: open " + file("plain/x") + ": not a directory"},
+	}
+	for _, test := range tests {
+		got, err := readToken(test.name)
+		var text string
+		if err != nil {
+			text = err.Error()
+		}
+		if got != test.want || text != test.wantErr {
+			t.Errorf("readToken(%q) = %q, %q, want %q, %q", test.name, got, text, test.want, test.wantErr)
+		}
+	}
+}
+
+func TestIsSystemd(t *testing.T) {
+	dir := t.TempDir()
+	place(t, dir, "file")
+	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"": true, "file": false, "link": false, "none": false} {
+		if got := isSystemd(filepath.Join(dir, name)); got != want {
+			t.Errorf("isSystemd(%q) = %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestTakeEnv(t *testing.T) {
+	t.Setenv("KINDLING_TEST", "x")
+	for _, want := range []string{"x", ""} {
+		got, err := takeEnv("KINDLING_TEST")
+		if got != want || err != nil {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	if _, found := os.LookupEnv("KINDLING_TEST"); found {
+		t.Error("the variable is still there")
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,6 +21,12 @@ import (
 	"github.com/kindling-vm/kindling/guest/guestpb"
 )
 
+func serverOptions() server.Options {
+	return server.Options{Env: os.Environ(), Kill: func(pid int, _ syscall.Signal) error {
+		return fmt.Errorf("signal process %d: %w", pid, syscall.EPERM)
+	}}
+}
+
 // TestServeStops ends the agent while a command runs.
 func TestServeStops(t *testing.T) {
 	t.Chdir(t.TempDir()) // the name of a socket must be short
@@ -30,7 +37,7 @@ func TestServeStops(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, listener, server.Options{Env: os.Environ(), Kill: syscall.Kill}) }()
+	go func() { served <- serve(ctx, listener, serverOptions()) }()
 
 	conn, err := grpc.NewClient("unix:"+filepath.Base(listener.Addr().String()), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

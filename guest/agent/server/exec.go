@@ -32,11 +32,6 @@ const (
 // or the command's time is over; what left it lives on. What the command itself
 // leaves behind is not killed, and on a terminal hung up.
 func (s *service) Exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse]) error {
-	defer s.counters.execsActive.Add(-1)
-	if s.counters.execsActive.Add(1) > s.maxExecs {
-		s.counters.execsRejected.Add(1)
-		return status.Errorf(codes.ResourceExhausted, "%d commands run already", s.maxExecs)
-	}
 	first, err := stream.Recv()
 	if err != nil && err != io.EOF {
 		return err
@@ -44,6 +39,11 @@ func (s *service) Exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, gues
 	start := first.GetStart() // nil at the end of the stream, too
 	if start == nil {
 		return status.Error(codes.Unknown, "first message must be ExecStart")
+	}
+	defer s.counters.execsActive.Add(-1)
+	if s.counters.execsActive.Add(1) > s.maxExecs {
+		s.counters.execsRejected.Add(1)
+		return status.Errorf(codes.ResourceExhausted, "%d commands run already", s.maxExecs)
 	}
 	ended, err := s.exec(stream, start)
 	if ctxErr := stream.Context().Err(); ctxErr != nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ var capabilities = []string{"exec-limits", "exec-user", "shutdown", "signal", "s
 func (s *service) Hello(context.Context, *guestpb.HelloRequest) (*guestpb.HelloResponse, error) {
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, fmt.Errorf("read boot ID: %w", err)
 	}
 	return &guestpb.HelloResponse{
 		Protocol:     contract.AgentProtocol,

@@ -83,16 +83,19 @@ func TestHostilePeer(t *testing.T) {
 	}
 	listener := serveInMemory(t, Options{Env: os.Environ()})
 	before := heapInUse()
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			conn, err := listener.DialContext(limited(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantClosed(t, conn, func() error { return test.send(conn) })
-			wantServed(t, listener)
-		})
-	}
+	t.Run("all", func(t *testing.T) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				conn, err := listener.DialContext(limited(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantClosed(t, conn, func() error { return test.send(conn) })
+				wantServed(t, listener)
+			})
+		}
+	})
 	if grown := int64(heapInUse()) - int64(before); grown > 8<<20 {
 		t.Errorf("%d bytes more in use, want 8 MiB at most", grown)
 	}

@@ -63,35 +63,38 @@ func TestExec(t *testing.T) {
 		}), "", "20\n30\n0\n", "", ending{}, 0},
 	}
 	client := dial(t, Options{Env: os.Environ()})
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			began := time.Now()
-			e := mustStart(t, client, test.start)
-			if test.stdin != "" {
-				e.send(t, stdin(test.stdin))
-			}
-			if err := e.stream.CloseSend(); err != nil {
-				t.Fatal(err)
-			}
-			if got := e.end(); got != test.want {
-				t.Errorf("got %+v, want %+v", got, test.want)
-			}
-			limit := max(test.within, 5*time.Second)
-			if took := time.Since(began); took > limit {
-				t.Errorf("took %v, want %v at most", took, limit)
-			}
-			if test.name == "child that holds the pipes" {
-				killPrinted(t, e.stdout.String())
-				return
-			}
-			if got := e.stdout.String(); got != test.stdout {
-				t.Errorf("got %d bytes of output %.100q, want %d %.100q", len(got), got, len(test.stdout), test.stdout)
-			}
-			if got := e.stderr.String(); got != test.stderr {
-				t.Errorf("got errors %.100q, want %.100q", got, test.stderr)
-			}
-		})
-	}
+	t.Run("all", func(t *testing.T) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				began := time.Now()
+				e := mustStart(t, client, test.start)
+				if test.stdin != "" {
+					e.send(t, stdin(test.stdin))
+				}
+				if err := e.stream.CloseSend(); err != nil {
+					t.Fatal(err)
+				}
+				if got := e.end(); got != test.want {
+					t.Errorf("got %+v, want %+v", got, test.want)
+				}
+				limit := max(test.within, 5*time.Second)
+				if took := time.Since(began); took > limit {
+					t.Errorf("took %v, want %v at most", took, limit)
+				}
+				if test.name == "child that holds the pipes" {
+					killPrinted(t, e.stdout.String())
+					return
+				}
+				if got := e.stdout.String(); got != test.stdout {
+					t.Errorf("got %d bytes of output %.100q, want %d %.100q", len(got), got, len(test.stdout), test.stdout)
+				}
+				if got := e.stderr.String(); got != test.stderr {
+					t.Errorf("got errors %.100q, want %.100q", got, test.stderr)
+				}
+			})
+		}
+	})
 	if got := unix.Umask(0o22); got != 0o22 {
 		t.Errorf("umask of the agent is %#o, want 022", got)
 	}
