@@ -24,20 +24,20 @@ type protection struct {
 // protect puts this process into a cgroup of its own below root, which must be
 // that of a cgroup2 file system or empty for none, and makes one for its
 // commands. Neither is the application's, whose kills for want of memory init
-// counts. proc is /proc. What does not work is told in err, and the agent runs
-// all the same.
-func protect(root, proc string) (p protection, err error) {
-	var commands *os.File
+// counts. proc is /proc. What does not work is a problem, with which the agent
+// runs all the same.
+func protect(root, proc string) (p protection, problems []error) {
 	if root != "" {
-		if commands, err = separate(root); err != nil {
-			err = fmt.Errorf("move to cgroup: %w", err)
+		var err error
+		if p.commands, err = separate(root); err != nil {
+			problems = append(problems, fmt.Errorf("move to cgroup: %w", err))
 		}
 	}
-	scoreErr := writeExisting(path.Join(proc, "self/oom_score_adj"), oomScore)
-	if scoreErr != nil {
-		scoreErr = fmt.Errorf("lower OOM score: %w", scoreErr)
+	if err := writeExisting(path.Join(proc, "self/oom_score_adj"), oomScore); err != nil {
+		return p, append(problems, fmt.Errorf("lower OOM score: %w", err))
 	}
-	return protection{commands: commands, scored: scoreErr == nil}, errors.Join(err, scoreErr)
+	p.scored = true
+	return p, problems
 }
 
 func separate(root string) (commands *os.File, err error) {

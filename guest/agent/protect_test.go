@@ -54,7 +54,8 @@ func TestProtect(t *testing.T) {
 			if test.noGroups {
 				root = ""
 			}
-			got, err := protect(root, dir)
+			got, problems := protect(root, dir)
+			err := errors.Join(problems...)
 			if (got.commands != nil) != test.wantGroup || got.scored != test.wantScored {
 				t.Errorf("got %+v, want group %v, score %v", got, test.wantGroup, test.wantScored)
 			}

@@ -49,9 +49,9 @@ func run(args []string, logger *log.Logger) error {
 	if options.Systemd {
 		root = "" // the groups are systemd's
 	}
-	protection, err := protect(root, "/proc")
-	if err != nil {
-		logger.Printf("%s protect agent: %v", logTag, err)
+	protection, problems := protect(root, "/proc")
+	for _, problem := range problems {
+		logger.Printf("%s protect agent: %v", logTag, problem)
 	}
 	options.CommandGroup, options.ResetOOMScore = protection.commands, protection.scored
 

@@ -10,7 +10,7 @@ import (
 const (
 	// maxExecs bounds the commands at one time, over all connections. One more
 	// is refused, since one that waits looks like one that hangs. A command costs
-	// the agent about 200 KiB, and up to maxMessage while a message of standard
+	// the agent about 100 KiB, and up to maxMessage while a message of standard
 	// input is on its way.
 	maxExecs = 256
 	// maxStreams bounds the calls at one time on a connection. Calls above it
