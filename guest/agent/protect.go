@@ -53,7 +53,9 @@ func separate(root string) (commands *os.File, err error) {
 	// as they are there. A new one begins without those of an agent before, if
 	// that has left no process in its group.
 	own := path.Join(root, "agent")
-	if err := unix.Rmdir(own); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+	switch err := unix.Rmdir(own); {
+	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY):
+	default:
 		return nil, fmt.Errorf("remove %s: %w", own, err)
 	}
 	for _, dir := range []string{own, path.Join(root, "exec")} {

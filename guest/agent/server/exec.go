@@ -27,11 +27,13 @@ const (
 	killGrace = 5 * time.Second
 )
 
+type execStream = grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse]
+
 // Exec runs one command, with its output sent as it is written. The command's
 // process group, on a terminal its session, is killed when the client goes away
 // or the command's time is over; what left it lives on. What the command itself
 // leaves behind is not killed, and on a terminal hung up.
-func (s *service) Exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse]) error {
+func (s *service) Exec(stream execStream) error {
 	first, err := stream.Recv()
 	if err != nil && err != io.EOF {
 		return err
@@ -71,7 +73,7 @@ func (o outcome) response() *guestpb.ExecResponse {
 }
 
 // exec runs a command to its end.
-func (s *service) exec(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse], req *guestpb.ExecStart) (outcome, error) {
+func (s *service) exec(stream execStream, req *guestpb.ExecStart) (outcome, error) {
 	plan, err := s.plan(req)
 	if err != nil {
 		return outcome{}, err
@@ -150,7 +152,8 @@ func await(ctx context.Context, p *process, timeout <-chan time.Time, relayed <-
 			<-p.exited
 			_, _ = p.reap()
 		}()
-		return outcome{}, errors.Join(append(errs, p.closePipes(), errors.New("end command: killed process did not drain"))...)
+		errs = append(errs, p.closePipes(), errors.New("end command: killed process did not drain"))
+		return outcome{}, errors.Join(errs...)
 	}
 
 	errs = append(errs, p.endOutput(outputGrace))
@@ -170,7 +173,7 @@ func await(ctx context.Context, p *process, timeout <-chan time.Time, relayed <-
 
 // feed writes the client's messages to a command's standard input, and ends it
 // at the end of the stream. A command that does not read makes the client wait.
-func feed(stream grpc.BidiStreamingServer[guestpb.ExecRequest, guestpb.ExecResponse], p *process) error {
+func feed(stream execStream, p *process) error {
 	open := true
 	var last byte // of the input
 	for {

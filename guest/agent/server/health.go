@@ -5,7 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health/grpc_health_v1"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 )
 
@@ -13,11 +13,11 @@ import (
 // reached. That of gRPC's own package keeps track of changes, for a tenth of a
 // megabyte.
 type health struct {
-	grpc_health_v1.UnimplementedHealthServer
+	healthpb.UnimplementedHealthServer
 	services map[string]grpc.ServiceInfo
 }
 
-var serving = &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}
+var serving = &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}
 
 // knows tells whether a name is that of a service, or empty for the server.
 func (h *health) knows(name string) bool {
@@ -25,7 +25,7 @@ func (h *health) knows(name string) bool {
 	return found || name == ""
 }
 
-func (h *health) Check(_ context.Context, req *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+func (h *health) Check(_ context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	if !h.knows(req.GetService()) {
 		return nil, status.Errorf(codes.NotFound, "service %q is not known", clip(req.GetService()))
 	}
@@ -33,10 +33,10 @@ func (h *health) Check(_ context.Context, req *grpc_health_v1.HealthCheckRequest
 }
 
 // Watch sends one status, and as the protocol wants waits for others.
-func (h *health) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
+func (h *health) Watch(req *healthpb.HealthCheckRequest, stream grpc.ServerStreamingServer[healthpb.HealthCheckResponse]) error {
 	answer := serving
 	if !h.knows(req.GetService()) {
-		answer = &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN}
+		answer = &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN}
 	}
 	if err := stream.Send(answer); err != nil {
 		return err

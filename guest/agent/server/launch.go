@@ -117,8 +117,9 @@ func awaitStop(pid int) (signal unix.Signal, stopped bool, err error) {
 		_                     [100]byte
 	}
 	const trapped = 4 // CLD_TRAPPED
+	const events = unix.WEXITED | unix.WSTOPPED | unix.WNOWAIT
 	for {
-		err = unix.Waitid(unix.P_PID, pid, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT, nil)
+		err = unix.Waitid(unix.P_PID, pid, (*unix.Siginfo)(unsafe.Pointer(&info)), events, nil)
 		if !errors.Is(err, unix.EINTR) {
 			return unix.Signal(info.status), info.code == trapped, err
 		}

@@ -70,7 +70,9 @@ func startOnTerminal(p *plan) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeErr, master.Close())
 	}
-	started := &process{cmd: p.cmd, stdin: master, stdout: master, terminal: master, exited: make(chan struct{}), err: closeErr}
+	started := &process{
+		cmd: p.cmd, stdin: master, stdout: master, terminal: master, exited: make(chan struct{}), err: closeErr,
+	}
 	go started.awaitExit()
 	return started, nil
 }

@@ -30,7 +30,9 @@ func TestSignalExec(t *testing.T) {
 	}
 
 	// The signal is for the whole group, and comes as often as it is sent.
-	e := mustStart(t, client, named(`trap 'echo got' USR1; (trap 'echo child got' USR1; echo child; while :; do sleep 0.01; done) & echo started; while :; do wait; done`))
+	e := mustStart(t, client, named(`trap 'echo got' USR1
+		(trap 'echo child got' USR1; echo child; while :; do sleep 0.01; done) &
+		echo started; while :; do wait; done`))
 	e.await(t, "started")
 	e.await(t, "child\n")
 	for _, number := range []int32{-1, 0, 65} {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,13 @@ func TestExec(t *testing.T) {
 		change(start)
 		return start
 	}
+	timed := func(seconds int32, script string) *guestpb.ExecStart {
+		return with(sh(script), func(s *guestpb.ExecStart) { s.TimeoutSeconds = seconds })
+	}
+	masked := func(umask uint32) *guestpb.ExecStart {
+		return with(sh("umask"), func(s *guestpb.ExecStart) { s.Umask = &umask })
+	}
+	overdue := ending{code: -1, signal: 9, timedOut: true}
 	tests := []struct {
 		name           string
 		start          *guestpb.ExecStart
@@ -53,11 +61,11 @@ func TestExec(t *testing.T) {
 		{"PATH of the request", &guestpb.ExecStart{Command: []string{"tool"}, Env: map[string]string{"PATH": dir}}, "", "tool\n", "", ending{}, 0},
 		{"no terminal variables", sh("echo $COLORTERM"), "", "\n", "", ending{}, 0},
 		{"child that holds the pipes", sh("sleep 1000 & echo $!"), "", "", "", ending{}, outputGrace + 3*time.Second},
-		{"time over", with(sh("echo a; sleep 1000"), func(s *guestpb.ExecStart) { s.TimeoutSeconds = 1 }), "", "a\n", "", ending{code: -1, signal: 9, timedOut: true}, 3 * time.Second},
-		{"time over with a child", with(sh("sleep 1000 & sleep 1000"), func(s *guestpb.ExecStart) { s.TimeoutSeconds = 1 }), "", "", "", ending{code: -1, signal: 9, timedOut: true}, 3 * time.Second},
-		{"time left", with(sh("kill -9 $$"), func(s *guestpb.ExecStart) { s.TimeoutSeconds = 1<<31 - 1 }), "", "", "", ending{code: -1, signal: 9}, 0},
-		{"umask", with(sh("umask"), func(s *guestpb.ExecStart) { s.Umask = new(uint32(0o27)) }), "", "0027\n", "", ending{}, 0},
-		{"umask of none", with(sh("umask"), func(s *guestpb.ExecStart) { s.Umask = new(uint32(0)) }), "", "0000\n", "", ending{}, 0},
+		{"time over", timed(1, "echo a; sleep 1000"), "", "a\n", "", overdue, 3 * time.Second},
+		{"time over with a child", timed(1, "sleep 1000 & sleep 1000"), "", "", "", overdue, 3 * time.Second},
+		{"time left", timed(1<<31-1, "kill -9 $$"), "", "", "", ending{code: -1, signal: 9}, 0},
+		{"umask", masked(0o27), "", "0027\n", "", ending{}, 0},
+		{"umask of none", masked(0), "", "0000\n", "", ending{}, 0},
 		{"limits", with(sh("ulimit -n; ulimit -Hn; ulimit -c"), func(s *guestpb.ExecStart) {
 			s.Rlimits = []*guestpb.ResourceLimit{{Resource: unix.RLIMIT_NOFILE, Soft: 20, Hard: 30}, {Resource: unix.RLIMIT_CORE}}
 		}), "", "20\n30\n0\n", "", ending{}, 0},
@@ -116,32 +124,50 @@ func TestExecNotStarted(t *testing.T) {
 	limited := func(limits ...*guestpb.ResourceLimit) *guestpb.ExecStart {
 		return &guestpb.ExecStart{Command: []string{"true"}, Rlimits: limits}
 	}
-	const noFile = "no such file or directory"
+	onTTY := func(start *guestpb.ExecStart) *guestpb.ExecStart {
+		start.Tty = true
+		return start
+	}
+	withEnv := func(key, value string) *guestpb.ExecStart {
+		return &guestpb.ExecStart{Command: []string{"true"}, Env: map[string]string{key: value}}
+	}
+	const (
+		noFile   = ": no such file or directory"
+		notFound = `exec: "kindling-none": executable file not found in $PATH`
+		long     = "argument list too long"
+	)
 	tests := []struct {
 		name  string
 		start *guestpb.ExecStart
 		code  codes.Code
 		text  string
 	}{
-		{"not in PATH", run("kindling-none"), codes.Unknown, `start command: exec: "kindling-none": executable file not found in $PATH`},
-		{"not in PATH, terminal", &guestpb.ExecStart{Command: []string{"kindling-none"}, Tty: true}, codes.Unknown, `start pty: exec: "kindling-none": executable file not found in $PATH`},
-		{"no file", run("/kindling/none"), codes.Unknown, "start command: fork/exec /kindling/none: " + noFile},
-		{"no file, terminal", &guestpb.ExecStart{Command: []string{"/kindling/none"}, Tty: true}, codes.Unknown, "start pty: fork/exec /kindling/none: " + noFile},
-		{"no file, with limits", &guestpb.ExecStart{Command: []string{"/kindling/none"}, Umask: new(uint32(0)), Rlimits: []*guestpb.ResourceLimit{{Resource: unix.RLIMIT_CORE}}}, codes.Unknown, "start command: fork/exec /kindling/none: " + noFile},
+		{"not in PATH", run("kindling-none"), codes.Unknown, "start command: " + notFound},
+		{"not in PATH, terminal", onTTY(run("kindling-none")), codes.Unknown, "start pty: " + notFound},
+		{"no file", run("/kindling/none"), codes.Unknown, "start command: fork/exec /kindling/none" + noFile},
+		{"no file, terminal", onTTY(run("/kindling/none")), codes.Unknown, "start pty: fork/exec /kindling/none" + noFile},
+		{
+			"no file, with limits",
+			&guestpb.ExecStart{
+				Command: []string{"/kindling/none"}, Umask: new(uint32(0)),
+				Rlimits: []*guestpb.ResourceLimit{{Resource: unix.RLIMIT_CORE}},
+			},
+			codes.Unknown, "start command: fork/exec /kindling/none" + noFile,
+		},
 		{"directory", run(dir), codes.Unknown, "start command: fork/exec " + dir + ": permission denied"},
 		{"FIFO", run(fifo), codes.Unknown, "start command: fork/exec " + fifo + ": permission denied"},
 		{"text", run(text), codes.Unknown, "start command: fork/exec " + text + ": exec format error"},
-		{"no working directory", &guestpb.ExecStart{Command: []string{"true"}, Cwd: "/kindling/none"}, codes.Unknown, "start command: chdir /kindling/none: " + noFile},
-		{"long argument", run("true", strings.Repeat("x", 1<<20)), codes.Unknown, "argument list too long"},
-		{"long arguments", run(append([]string{"true"}, strings.Split(strings.Repeat("x ", 1<<20), " ")...)...), codes.Unknown, "argument list too long"},
-		{"long environment", &guestpb.ExecStart{Command: []string{"true"}, Env: map[string]string{"A": strings.Repeat("x", 3<<20)}}, codes.Unknown, "argument list too long"},
+		{"no working directory", &guestpb.ExecStart{Cwd: "/kindling/none"}, codes.Unknown, "start command: chdir /kindling/none" + noFile},
+		{"long argument", run("true", strings.Repeat("x", 1<<20)), codes.Unknown, long},
+		{"long arguments", run(slices.Repeat([]string{"true"}, 500_000)...), codes.Unknown, long},
+		{"long environment", withEnv("A", strings.Repeat("x", 3<<20)), codes.Unknown, long},
 		{"too long for a message", run("true", strings.Repeat("x", maxMessage)), codes.ResourceExhausted, "larger than max"},
 		{"NUL in an argument", run("true", "a\x00b"), codes.InvalidArgument, "argument 1 has a NUL"},
 		{"NUL in the program", run("a\x00b"), codes.InvalidArgument, "argument 0 has a NUL"},
-		{"NUL in a value", &guestpb.ExecStart{Env: map[string]string{"A": "\x00"}}, codes.InvalidArgument, `environment variable "A" has a NUL`},
-		{"NUL in a key", &guestpb.ExecStart{Env: map[string]string{"A\x00": ""}}, codes.InvalidArgument, `environment variable "A\x00": not a name`},
-		{"= in a key", &guestpb.ExecStart{Env: map[string]string{"A=B": ""}}, codes.InvalidArgument, `environment variable "A=B": not a name`},
-		{"empty key", &guestpb.ExecStart{Env: map[string]string{"": "x"}}, codes.InvalidArgument, `environment variable "": not a name`},
+		{"NUL in a value", withEnv("A", "\x00"), codes.InvalidArgument, `environment variable "A" has a NUL`},
+		{"NUL in a key", withEnv("A\x00", ""), codes.InvalidArgument, `environment variable "A\x00": not a name`},
+		{"= in a key", withEnv("A=B", ""), codes.InvalidArgument, `environment variable "A=B": not a name`},
+		{"empty key", withEnv("", "x"), codes.InvalidArgument, `environment variable "": not a name`},
 		{"NUL in the working directory", &guestpb.ExecStart{Cwd: "/\x00"}, codes.InvalidArgument, "working directory has a NUL"},
 		{"negative timeout", &guestpb.ExecStart{TimeoutSeconds: -1}, codes.InvalidArgument, "timeout of -1 seconds is negative"},
 		{"umask", &guestpb.ExecStart{Umask: new(uint32(0o1000))}, codes.InvalidArgument, "umask 01000 is more than 0777"},
@@ -150,7 +176,8 @@ func TestExecNotStarted(t *testing.T) {
 		{"unknown resource", limited(&guestpb.ResourceLimit{Resource: 16}), codes.InvalidArgument, "resource 16 is not below 16"},
 		{"two limits", limited(&guestpb.ResourceLimit{Resource: 4}, &guestpb.ResourceLimit{Resource: 4}), codes.InvalidArgument, "resource 4 has two limits"},
 		{"soft limit", limited(&guestpb.ResourceLimit{Resource: 4, Soft: 2, Hard: 1}), codes.InvalidArgument, "soft limit of resource 4 is above the hard one"},
-		{"limit above the kernel's", limited(&guestpb.ResourceLimit{Resource: unix.RLIMIT_NOFILE, Soft: 1, Hard: 1 << 40}), codes.Unknown, "start command: set resource limit 7: operation not permitted"},
+		{"limit above the kernel's", limited(&guestpb.ResourceLimit{Resource: unix.RLIMIT_NOFILE, Hard: 1 << 40}), codes.Unknown,
+			"start command: set resource limit 7: operation not permitted"},
 		{"long name", &guestpb.ExecStart{ExecId: strings.Repeat("x", maxExecID+1)}, codes.InvalidArgument, "name of command has more than 256 bytes"},
 	}
 	client := dial(t, Options{Env: os.Environ()})

@@ -10,7 +10,7 @@ import (
 	"syscall"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health/grpc_health_v1"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/guest/guestpb"
@@ -48,7 +48,7 @@ func New(o Options) *grpc.Server {
 	service := newService(o)
 	guestpb.RegisterGuestServiceServer(s, service)
 	guestpb.RegisterAgentServiceServer(s, service)
-	grpc_health_v1.RegisterHealthServer(s, &health{services: s.GetServiceInfo()})
+	healthpb.RegisterHealthServer(s, &health{services: s.GetServiceInfo()})
 	return s
 }
 

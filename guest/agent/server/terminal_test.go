@@ -26,6 +26,9 @@ func TestTerminal(t *testing.T) {
 	}
 	timed := shell("echo a; sleep 1000")
 	timed.TimeoutSeconds = 1
+	limited := shell("umask; ulimit -n")
+	limited.Umask = new(uint32(0o77))
+	limited.Rlimits = []*guestpb.ResourceLimit{{Resource: unix.RLIMIT_NOFILE, Soft: 20, Hard: 20}}
 	vars := shell("echo $TERM $LANG $LC_ALL $COLORTERM")
 	vars.Env = map[string]string{"LC_ALL": "C"}
 	tests := []struct {
@@ -54,7 +57,7 @@ func TestTerminal(t *testing.T) {
 		{"interrupt", onTerminal("sleep", "1000"), []*guestpb.ExecRequest{stdin("\x03")}, false, "^C", ending{code: -1, signal: 2}, 0},
 		{"time over", timed, nil, false, "a\r\n", ending{code: -1, signal: 9, timedOut: true}, 3 * time.Second},
 		{"much output", shell("head -c 300000 /dev/zero | tr '\\0' x"), nil, false, strings.Repeat("x", 300000), ending{}, 0},
-		{"limits", &guestpb.ExecStart{Command: []string{"/bin/sh", "-c", "umask; ulimit -n"}, Tty: true, Umask: new(uint32(0o77)), Rlimits: []*guestpb.ResourceLimit{{Resource: unix.RLIMIT_NOFILE, Soft: 20, Hard: 20}}}, nil, false, "0077\r\n20\r\n", ending{}, 0},
+		{"limits", limited, nil, false, "0077\r\n20\r\n", ending{}, 0},
 	}
 	client := dial(t, Options{Env: os.Environ()})
 	before := descriptors(t)
