@@ -31,7 +31,7 @@ Exit codes are those of the command in the guest, and
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), execCommand(), artifactCommand())
+	root.AddCommand(runCommand(), execCommand(), cpCommand(), statCommand(), artifactCommand())
 	return root
 }
 

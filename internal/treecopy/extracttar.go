@@ -44,7 +44,7 @@ func extractAll(ctx context.Context, x *Extractor, in *endReader) error {
 			return fmt.Errorf("read tar stream: %w", err)
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader {
-			if err := checkGlobal(h); err != nil {
+			if err := CheckGlobal(h); err != nil {
 				return err
 			}
 			continue
@@ -55,9 +55,9 @@ func extractAll(ctx context.Context, x *Extractor, in *endReader) error {
 	}
 }
 
-// checkGlobal lets global records pass that say nothing about entries, as git
+// CheckGlobal lets global records pass that say nothing about entries, as git
 // writes them.
-func checkGlobal(h *tar.Header) error {
+func CheckGlobal(h *tar.Header) error {
 	for key := range h.PAXRecords {
 		if key != "comment" {
 			return fmt.Errorf("read tar stream: global record %.300q is not supported", key)

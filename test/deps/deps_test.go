@@ -26,7 +26,7 @@ type rule struct {
 // rules in their order: the first one that fits a package counts.
 var rules = []rule{
 	{packages: "guest/contract", std: true},
-	{packages: "guest", may: []string{"guest"}},
+	{packages: "guest", may: []string{"guest", "internal/treecopy"}},
 	{packages: "system", may: []string{"system"}, std: true},
 	{packages: "internal", may: []string{"internal"}},
 	{packages: "vm", may: []string{"vm", "guest/contract", "guest/guestpb", "internal"}},

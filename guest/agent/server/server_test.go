@@ -217,7 +217,7 @@ func TestSilentPeer(t *testing.T) {
 }
 
 func TestUnimplemented(t *testing.T) {
-	_, err := dial(t, Options{}).StatPath(limited(t), &guestpb.StatPathRequest{Path: "/"})
+	_, err := dial(t, Options{}).RebindIdentity(limited(t), &guestpb.RebindIdentityRequest{})
 	if status.Code(err) != codes.Unimplemented {
 		t.Errorf("got error %v, want code %v", err, codes.Unimplemented)
 	}
