@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
@@ -30,7 +31,11 @@ func (s *service) CopyFromGuest(req *guestpb.CopyFromGuestRequest, stream copyFr
 		follow = treecopy.FollowFiles
 	}
 	// The name that entries start with; a host joins it to its destination.
-	sender := &treeSender{stream: stream, base: baseName(source), buf: make([]byte, chunkSize)}
+	base := baseName(source)
+	if strings.HasSuffix(source, "/.") {
+		base = "." // what is in the source, as hosts mean it
+	}
+	sender := &treeSender{stream: stream, base: base, buf: make([]byte, chunkSize)}
 	err := treecopy.Walk(stream.Context(), source, follow, sender.visit)
 	if errors.Is(err, errEntryBroken) {
 		return nil

@@ -138,6 +138,9 @@ func copyFile(stream copyToStream, start *guestpb.CopyToGuestStart) (written int
 	if err := unix.Stat(name, &stat); err == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return 0, fmt.Errorf("cannot copy file: %s is a directory", name)
 	}
+	if strings.HasSuffix(name, "/") { // path.Dir would take it for a parent
+		return 0, fmt.Errorf("create file: %w", &os.PathError{Op: "open", Path: name, Err: unix.EISDIR})
+	}
 	if err := makeDirectories(path.Dir(name), parentAttributes, time.Time{}); err != nil {
 		return 0, fmt.Errorf("create parent directory: %w", err)
 	}
