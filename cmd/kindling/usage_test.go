@@ -22,6 +22,8 @@ func TestHelp(t *testing.T) {
 		{"help_run.txt", []string{"run", "--help"}},
 		{"help_run.txt", []string{"help", "run"}},
 		{"help_exec.txt", []string{"exec", "-h"}},
+		{"help_cp.txt", []string{"cp", "-h"}},
+		{"help_stat.txt", []string{"stat", "-h"}},
 	}
 	for _, test := range tests {
 		newHost(t)
