@@ -87,32 +87,19 @@ func (a *Attributes) setTime(fd int) error {
 	return nil
 }
 
-// xattrReader reads extended attributes, of an open file or by a path.
-type xattrReader struct {
-	list func(buf []byte) (int, error)
-	get  func(name string, buf []byte) (int, error)
-}
-
-func openXattrs(fd int) xattrReader {
-	return xattrReader{
-		list: func(buf []byte) (int, error) { return unix.Flistxattr(fd, buf) },
-		get:  func(name string, buf []byte) (int, error) { return unix.Fgetxattr(fd, name, buf) },
-	}
-}
-
 // XATTR_LIST_MAX and XATTR_SIZE_MAX of include/uapi/linux/limits.h.
 const maxXattr = 64 << 10
 
-// read gives the attributes whose names are wanted. A file system without
-// extended attributes has none.
-func (r xattrReader) read(wanted func(name string) bool) (map[string]string, error) {
-	n, err := r.list(nil)
+// readXattrs gives the extended attributes of an open file whose names are
+// wanted. A file system without extended attributes has none.
+func readXattrs(fd int, wanted func(name string) bool) (map[string]string, error) {
+	n, err := unix.Flistxattr(fd, nil)
 	if n == 0 || err == unix.ENOTSUP {
 		return nil, nil
 	}
 	buf := make([]byte, maxXattr)
 	if err == nil {
-		n, err = r.list(buf)
+		n, err = unix.Flistxattr(fd, buf)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list extended attributes: %w", err)
@@ -122,7 +109,7 @@ func (r xattrReader) read(wanted func(name string) bool) (map[string]string, err
 		if name == "" || !wanted(name) {
 			continue
 		}
-		n, err := r.get(name, buf)
+		n, err := unix.Fgetxattr(fd, name, buf)
 		if err == unix.ENODATA {
 			continue // it went away meanwhile
 		}
@@ -149,7 +136,7 @@ func ReadAttributes(fd int) (*Attributes, error) {
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return nil, fmt.Errorf("read attributes: %w", err)
 	}
-	xattrs, err := openXattrs(fd).read(func(name string) bool { return name != "security.capability" })
+	xattrs, err := readXattrs(fd, func(name string) bool { return name != "security.capability" })
 	if err != nil {
 		return nil, err
 	}

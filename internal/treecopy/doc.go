@@ -3,6 +3,7 @@
 // describes below one directory. The agent in the guest and its client on the
 // host share it.
 //
-// Memory is bounded by the depth of a tree and by the names in one directory.
-// It holds no tree in memory, as internal/fstree does, and applies no layers.
+// Memory is bounded by the depth of a tree, the names in one directory and the
+// number of files with several hard links. It holds no tree in memory, as
+// internal/fstree does, and applies no layers.
 package treecopy

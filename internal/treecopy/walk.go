@@ -2,6 +2,7 @@ package treecopy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -150,25 +151,18 @@ func (e *Entry) ReadLink() (string, error) {
 	return string(buf[:n]), nil
 }
 
-// xattrs gives the extended attributes that mean something elsewhere. Links and
-// special files have none of these.
-func (e *Entry) xattrs() (map[string]string, error) {
-	self := fmt.Sprintf("/proc/self/fd/%d/%s", e.dir, e.name)
-	if e.dir == unix.AT_FDCWD {
-		self = e.name
-	}
-	list, get := unix.Llistxattr, unix.Lgetxattr
-	if e.follow {
-		list, get = unix.Listxattr, unix.Getxattr
-	}
-	xattrs, err := xattrReader{
-		list: func(buf []byte) (int, error) { return list(self, buf) },
-		get:  func(name string, buf []byte) (int, error) { return get(self, name, buf) },
-	}.read(isPortable)
+// directoryXattrs gives a directory's extended attributes that mean something
+// elsewhere.
+func (e *Entry) directoryXattrs() (map[string]string, error) {
+	fd, err := e.open(unix.O_DIRECTORY)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.Path, err)
+		return nil, err
 	}
-	return xattrs, nil
+	xattrs, err := readXattrs(fd, isPortable)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", e.Path, err)
+	}
+	return xattrs, errors.Join(err, unix.Close(fd))
 }
 
 // Reader reads a regular file. A file of /proc that would have to be waited for

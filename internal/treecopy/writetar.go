@@ -98,6 +98,9 @@ func (t *tarWriter) visit(e *Entry, err error) error {
 }
 
 func (t *tarWriter) skip(e *Entry) {
+	if n := len(t.summary.Skipped); n > 0 && t.summary.Skipped[n-1] == e.Path {
+		return // a directory is looked at twice
+	}
 	if t.skipped += len(e.Path); t.skipped > maxSkipped {
 		t.more++
 		return
@@ -119,7 +122,7 @@ func (t *tarWriter) write(e *Entry) error {
 	switch e.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		h.Typeflag, h.Name = tar.TypeDir, name+"/"
-		err = setXattrs(h, e.xattrs)
+		err = setXattrs(h, e.directoryXattrs)
 	case unix.S_IFLNK:
 		h.Typeflag = tar.TypeSymlink
 		h.Linkname, err = e.ReadLink()
@@ -185,7 +188,7 @@ func (t *tarWriter) writeFile(e *Entry, name string) (err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
 	h := header(e, name)
 	h.Typeflag, h.Size = tar.TypeReg, e.Stat.Size
-	xattrs := func() (map[string]string, error) { return openXattrs(file.fd).read(isPortable) }
+	xattrs := func() (map[string]string, error) { return readXattrs(file.fd, isPortable) }
 	if err := setXattrs(h, xattrs); err != nil {
 		return fmt.Errorf("%s: %w", e.Path, err)
 	}

@@ -118,7 +118,9 @@ func (c *Client) servesTar(ctx context.Context) (bool, error) {
 // errCallEnded tells a writer that the call has ended, which Recv tells why.
 var errCallEnded = errors.New("call has ended")
 
-func (c *Client) uploadStream(ctx context.Context, cancel context.CancelCauseFunc, start *guestpb.ExtractTarStart, feed feeder, fed chan<- struct{}) (CopyResult, error) {
+func (c *Client) uploadStream(ctx context.Context, cancel context.CancelCauseFunc, start *guestpb.ExtractTarStart,
+	feed feeder, fed chan<- struct{},
+) (CopyResult, error) {
 	stream, err := guestpb.NewAgentServiceClient(c.conn).ExtractTar(ctx)
 	if err == nil {
 		err = stream.Send(&guestpb.ExtractTarRequest{Request: &guestpb.ExtractTarRequest_Start{Start: start}})
