@@ -298,3 +298,46 @@ func TestMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestWriteTarVanished removes files after their names were read.
+func TestWriteTarVanished(t *testing.T) {
+	dir := t.TempDir()
+	for _, err := range []error{
+		os.WriteFile(dir+"/a", []byte("x"), 0o600), os.WriteFile(dir+"/b", nil, 0o600), os.Mkdir(dir+"/c", 0o700), os.WriteFile(dir+"/d", nil, 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := WriteTar(t.Context(), io.Discard, dir, WriteOptions{Name: "x", Progress: func(int64) {
+		if err := errors.Join(os.Remove(dir+"/b"), os.Remove(dir+"/c")); err != nil {
+			t.Error(err)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := WriteSummary{Entries: 3, Bytes: 1, Skipped: []string{dir + "/b", dir + "/c"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestWriteTarSkipsMany has more to tell of than there is place for.
+func TestWriteTarSkipsMany(t *testing.T) {
+	dir := t.TempDir()
+	name := strings.Repeat("n", 250)
+	for i := range 400 {
+		if err := unix.Mknod(fmt.Sprintf("%s/%03d%s", dir, i, name), unix.S_IFSOCK|0o600, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := WriteTar(t.Context(), io.Discard, dir, WriteOptions{Name: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := got.Skipped[len(got.Skipped)-1]
+	if told := len(got.Skipped) - 1; last != fmt.Sprintf("and %d more", 400-told) || told*250 > maxSkipped || told == 0 {
+		t.Errorf("got %d paths and %q, want that 400 were skipped", told, last)
+	}
+}
