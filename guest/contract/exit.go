@@ -106,6 +106,23 @@ func IsSigned(line, token string) bool {
 	return found && hmac.Equal([]byte(macKey+mac), []byte(exitMAC(token, ExitMarker+sentinel)))
 }
 
+// ParseSignedExit finds the exit sentinel in one line of the serial log that
+// whoever has the token made. What stands before its MAC does not count, since
+// an application can leave a line without an end for init to write on.
+func ParseSignedExit(line, token string) (ExitInfo, bool) {
+	line = strings.TrimSpace(line)
+	for {
+		_, rest, found := strings.Cut(line, macKey)
+		if !found {
+			return ExitInfo{}, false
+		}
+		if IsSigned(macKey+rest, token) {
+			return ParseExit(rest)
+		}
+		line = rest
+	}
+}
+
 // ParseExit finds the exit sentinel in one line of the serial log, wherever in
 // the line it stands.
 func ParseExit(line string) (ExitInfo, bool) {

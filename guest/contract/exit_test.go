@@ -85,6 +85,37 @@ func TestSignedExit(t *testing.T) {
 	}
 }
 
+func TestParseSignedExit(t *testing.T) {
+	info, fake := NewExitInfo(3), NewExitInfo(0)
+	signed := info.Signed("token")
+	tests := []struct {
+		name, line, token string
+		ok                bool
+	}{
+		{"log line", LogLine(time.Unix(0, 0), LevelInfo, "entrypoint", signed), "token", true},
+		{"behind a sentinel", fake.String() + " " + signed, "token", true},
+		{"behind a sentinel with a MAC", fake.Signed("guess") + signed, "token", true},
+		{"behind many MACs", strings.Repeat("mac=", 1000) + signed, "token", true},
+		{"other token", signed, "Token", false},
+		{"no token", info.String(), "", false},
+		{"empty MAC", "mac= " + info.String(), "", false},
+		{"not signed", info.String(), "token", false},
+		{"MAC of another sentinel", strings.Replace(signed, "code=3", "code=0", 1), "token", false},
+		{"more behind it", signed + fake.String(), "token", false},
+		{"cut", signed[:len(signed)-1], "token", false},
+		{"cut before the MAC ends", signed[10:], "token", false},
+		{"empty", "", "token", false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, ok := ParseSignedExit(test.line, test.token)
+			if ok != test.ok || ok && got != info {
+				t.Errorf("got %v, %v, want %v, %v", got, ok, info, test.ok)
+			}
+		})
+	}
+}
+
 func TestDiskName(t *testing.T) {
 	for index, want := range map[int]string{0: RootDisk, 1: OverlayDisk, 2: ConfigDisk, 25: "/dev/vdz", 26: "/dev/vdaa", 27: "/dev/vdab", 701: "/dev/vdzz", 702: "/dev/vdaaa"} {
 		if got := DiskName(index); got != want {
