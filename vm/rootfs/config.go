@@ -10,11 +10,6 @@ import (
 	"github.com/kindling-vm/kindling/guest/contract"
 )
 
-// systemdPaths are the commands that make an image boot systemd as PID 1. The
-// list is the contract's (section 4.4); other spellings of the same file do
-// not count.
-var systemdPaths = []string{"/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"}
-
 // GuestConfig maps an image's configuration to the guest's: entrypoint, cmd,
 // working directory ("/" where the image has none), environment and init mode.
 // Of an environment variable that stands there more than once, the last value
@@ -38,7 +33,7 @@ func GuestConfig(image v1.Config) (*contract.Config, error) {
 		}
 		config.Env[key] = value
 	}
-	if argv := config.Argv(); len(argv) > 0 && slices.Contains(systemdPaths, argv[0]) {
+	if IsSystemdImage(image.Entrypoint, image.Cmd) {
 		config.InitMode = contract.ModeSystemd
 	}
 	return config, nil
