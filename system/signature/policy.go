@@ -2,7 +2,6 @@ package signature
 
 import (
 	"crypto/ed25519"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,23 +56,9 @@ func (p *Policy) Verify(m *bundle.Manifest, data []byte, at time.Time) error {
 }
 
 func (p *Policy) verify(m *bundle.Manifest, data []byte, at time.Time) error {
-	if len(data) == 0 {
-		return ErrMissing
-	}
-	if len(data) > MaxSize {
-		return fmt.Errorf("it has %d bytes, want at most %d", len(data), MaxSize)
-	}
-	var signed envelope
-	if err := json.Unmarshal(data, &signed); err != nil {
-		return fmt.Errorf("parse envelope: %w", err)
-	}
-	switch {
-	case signed.PayloadType != payloadType:
-		return fmt.Errorf("payload is of type %q, want %q", signed.PayloadType, payloadType)
-	case len(signed.Signatures) == 0:
-		return ErrMissing
-	case len(signed.Signatures) > maxSignatures:
-		return fmt.Errorf("it has %d signatures, want at most %d", len(signed.Signatures), maxSignatures)
+	signed, err := parseEnvelope(data)
+	if err != nil {
+		return err
 	}
 	message := preAuthEncoding(signed.PayloadType, signed.Payload)
 	var reasons []string
@@ -86,6 +71,19 @@ func (p *Policy) verify(m *bundle.Manifest, data []byte, at time.Time) error {
 		reasons = append(reasons, err.Error())
 	}
 	return fmt.Errorf("%w: %s", ErrUntrusted, strings.Join(reasons, "; "))
+}
+
+// Check checks that the signature file is for the set, but not who made it: any
+// key will do. The error of another set is ErrOtherSet.
+func Check(m *bundle.Manifest, data []byte) error {
+	signed, err := parseEnvelope(data)
+	if err == nil {
+		err = checkStatement(signed.Payload, m)
+	}
+	if err != nil {
+		return fmt.Errorf("check signature: %w", err)
+	}
+	return nil
 }
 
 // check checks one signature.

@@ -63,6 +63,28 @@ type dsseWitness struct {
 	Sig   []byte `json:"sig"`
 }
 
+func parseEnvelope(data []byte) (*envelope, error) {
+	if len(data) == 0 {
+		return nil, ErrMissing
+	}
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("it has %d bytes, want at most %d", len(data), MaxSize)
+	}
+	var signed envelope
+	if err := json.Unmarshal(data, &signed); err != nil {
+		return nil, fmt.Errorf("parse envelope: %w", err)
+	}
+	switch {
+	case signed.PayloadType != payloadType:
+		return nil, fmt.Errorf("payload is of type %q, want %q", signed.PayloadType, payloadType)
+	case len(signed.Signatures) == 0:
+		return nil, ErrMissing
+	case len(signed.Signatures) > maxSignatures:
+		return nil, fmt.Errorf("it has %d signatures, want at most %d", len(signed.Signatures), maxSignatures)
+	}
+	return &signed, nil
+}
+
 // preAuthEncoding is what is signed in truth. Source: DSSE v1.0.2, protocol.md.
 func preAuthEncoding(kind string, payload []byte) []byte {
 	return fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(kind), kind, len(payload), payload)

@@ -261,6 +261,19 @@ func TestSwap(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	m := manifest("kernel")
+	if err := Check(m, mustSign(t, m, testKey(9))); err != nil {
+		t.Error(err)
+	}
+	if err := Check(m, mustSign(t, manifest("other"), testKey(9))); !errors.Is(err, ErrOtherSet) {
+		t.Errorf("other set: got error %v, want %v", err, ErrOtherSet)
+	}
+	if err := Check(m, nil); !errors.Is(err, ErrMissing) {
+		t.Errorf("no data: got error %v, want %v", err, ErrMissing)
+	}
+}
+
 func TestRequireSignedRefuses(t *testing.T) {
 	if _, err := RequireSigned(Key{Public: []byte("short")}); err == nil || !strings.Contains(err.Error(), "5 bytes, want 32") {
 		t.Errorf("short key: got error %v", err)
