@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,18 +86,12 @@ func onBlob(file bundle.File, fault func(w http.ResponseWriter, r *http.Request)
 	}
 }
 
-// once lets a fault happen once.
-func once(fault func(w http.ResponseWriter, r *http.Request) bool) func(w http.ResponseWriter, r *http.Request) bool {
-	var mu sync.Mutex
-	done := false
+// onceOnBlob is onBlob for the first request only.
+func onceOnBlob(file bundle.File, fault func(w http.ResponseWriter, r *http.Request)) func(w http.ResponseWriter, r *http.Request) bool {
+	var done atomic.Bool
+	every := onBlob(file, fault)
 	return func(w http.ResponseWriter, r *http.Request) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		if done {
-			return false
-		}
-		done = fault(w, r)
-		return done
+		return strings.HasSuffix(r.URL.Path, file.SHA256) && done.CompareAndSwap(false, true) && every(w, r)
 	}
 }
 
@@ -115,6 +110,9 @@ func newClock() *fakeClock { return &fakeClock{stalled: make(chan struct{})} }
 func (c *fakeClock) Now() time.Time { return now }
 
 func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if d == stallTime {
 		select {
 		case <-c.stalled:
@@ -126,7 +124,7 @@ func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.slept = append(c.slept, d)
-	return ctx.Err()
+	return nil
 }
 
 // anonymous knows no credentials, whoever runs the test.
