@@ -17,16 +17,27 @@ import (
 // download is the state of one file, over all attempts at all sources.
 type download struct {
 	want     bundle.File
-	part     *os.File
+	out      io.Writer
+	part     *os.File // out, if it can be emptied; nil if what was written is gone
 	hash     hash.Hash
-	have     int64 // bytes in part and hash
+	have     int64 // bytes in out and hash
 	mixed    bool  // they came by more than one answer
+	skip     int64 // bytes of the answer that are there already
 	progress func(done int64)
 }
 
-// resume takes what an earlier pull left.
+// newFileDownload goes on with what an earlier pull left.
+func newFileDownload(want bundle.File, part *os.File, progress func(done int64)) (*download, error) {
+	d := &download{want: want, out: part, part: part, hash: sha256.New(), progress: progress}
+	return d, d.resume()
+}
+
+// newStreamDownload passes on what comes, and cannot go back.
+func newStreamDownload(want bundle.File, out io.Writer) *download {
+	return &download{want: want, out: out, hash: sha256.New(), progress: func(int64) {}}
+}
+
 func (d *download) resume() error {
-	d.hash = sha256.New()
 	size, err := io.Copy(d.hash, d.part)
 	if err != nil {
 		return err
@@ -38,7 +49,11 @@ func (d *download) resume() error {
 	return nil
 }
 
+// discard starts again, where that is possible.
 func (d *download) discard() error {
+	if d.part == nil {
+		return nil
+	}
 	d.have, d.mixed = 0, false
 	d.hash.Reset()
 	if err := d.part.Truncate(0); err != nil {
@@ -54,7 +69,7 @@ func (d *download) discard() error {
 // next one.
 func (d *download) attempt(ctx context.Context, s *source, guard *stallGuard) (have int64, err error) {
 	if d.have == d.want.Size {
-		return d.have, d.check()
+		return d.have, d.check(s)
 	}
 	header := http.Header{"Accept": {"*/*"}}
 	if d.have > 0 {
@@ -71,18 +86,20 @@ func (d *download) attempt(ctx context.Context, s *source, guard *stallGuard) (h
 	if err := d.receive(response.Body, guard); err != nil {
 		return d.have, err
 	}
-	return d.have, d.check()
+	return d.have, d.check(s)
 }
 
 // accept checks the head of an answer.
 func (d *download) accept(response *http.Response) error {
 	asked := d.have > 0
+	d.skip = 0
 	switch {
 	case response.StatusCode == http.StatusOK:
 		// The server does not know ranges.
 		if err := d.discard(); err != nil {
 			return err
 		}
+		d.skip = d.have
 	case response.StatusCode == http.StatusPartialContent && asked:
 		got := response.Header.Get("Content-Range")
 		if want := fmt.Sprintf("bytes %d-%d/%d", d.have, d.want.Size-1, d.want.Size); got != want {
@@ -96,8 +113,8 @@ func (d *download) accept(response *http.Response) error {
 	default:
 		return newStatusError(response)
 	}
-	if length := response.ContentLength; length >= 0 && length != d.want.Size-d.have {
-		return permanentError{fmt.Errorf("server says it sends %d bytes, want %d", length, d.want.Size-d.have)}
+	if length, want := response.ContentLength, d.want.Size-d.have+d.skip; length >= 0 && length != want {
+		return permanentError{fmt.Errorf("server says it sends %d bytes, want %d", length, want)}
 	}
 	return nil
 }
@@ -108,14 +125,17 @@ func (d *download) receive(body io.Reader, guard *stallGuard) error {
 	for {
 		n, readErr := body.Read(buffer)
 		guard.count.Add(int64(n))
-		if d.have+int64(n) > d.want.Size {
+		known := min(d.skip, int64(n))
+		d.skip -= known
+		fresh := buffer[known:n]
+		if d.have+int64(len(fresh)) > d.want.Size {
 			return errors.Join(permanentError{fmt.Errorf("server sends more than the %d bytes of the file", d.want.Size)}, d.discard())
 		}
-		if _, err := d.part.Write(buffer[:n]); err != nil {
+		if _, err := d.out.Write(fresh); err != nil {
 			return localError{err}
 		}
-		d.hash.Write(buffer[:n])
-		d.have += int64(n)
+		d.hash.Write(fresh)
+		d.have += int64(len(fresh))
 		d.progress(d.have)
 		if readErr == io.EOF {
 			break
@@ -132,12 +152,17 @@ func (d *download) receive(body io.Reader, guard *stallGuard) error {
 
 // check checks the whole file. If it came in parts, any of them may be the wrong
 // one, and all of it is worth another attempt.
-func (d *download) check() error {
+func (d *download) check(s *source) error {
 	got := hex.EncodeToString(d.hash.Sum(nil))
 	if got == d.want.SHA256 {
 		return nil
 	}
 	err := fmt.Errorf("file has digest sha256:%s (%d bytes), want sha256:%s", got, d.have, d.want.SHA256)
+	if d.part == nil {
+		// The next one to ask shall do better.
+		s.broken.Store(true)
+		return localError{fmt.Errorf("%s: %w", s.repo, err)}
+	}
 	if !d.mixed {
 		err = permanentError{err}
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // breakOff sends a file up to some byte and ends the connection.
-func breakOff(content string, at int) func(w http.ResponseWriter, r *http.Request) {
+func breakOff(content string, at int) fault {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 		if _, err := io.WriteString(w, content[:at]); err != nil {
@@ -31,7 +31,7 @@ func breakOff(content string, at int) func(w http.ResponseWriter, r *http.Reques
 }
 
 // answer gives one answer.
-func answer(code int, body string, header ...string) func(w http.ResponseWriter, r *http.Request) {
+func answer(code int, body string, header ...string) fault {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i < len(header); i += 2 {
 			w.Header().Set(header[i], header[i+1])
@@ -54,10 +54,10 @@ func TestRecovery(t *testing.T) {
 	rest := fmt.Sprintf("bytes=%d-%d", half, len(content)-1)
 	tests := []struct {
 		name  string
-		fault func(r *testRegistry) func(w http.ResponseWriter, r *http.Request)
+		fault func(r *testRegistry) fault
 		// again is what happens to the second request for the kernel, nil for
 		// nothing.
-		again  func(w http.ResponseWriter, r *http.Request)
+		again  fault
 		ranged int // requests for the second half
 		whole  int // requests for the kernel, all
 		slept  time.Duration
@@ -72,7 +72,7 @@ func TestRecovery(t *testing.T) {
 		{name: "503 with a time in seconds", fault: steady(answer(503, "", "Retry-After", "7")), whole: 2, slept: 7 * time.Second},
 		{name: "429 with a date", fault: steady(answer(429, "", "Retry-After", now.Add(9*time.Second).Format(http.TimeFormat))), whole: 2, slept: 9 * time.Second},
 		{name: "429 without a time", fault: steady(answer(429, "", "Retry-After", "soon")), whole: 2, slept: time.Second},
-		{name: "redirect", fault: func(r *testRegistry) func(w http.ResponseWriter, r *http.Request) {
+		{name: "redirect", fault: func(r *testRegistry) fault {
 			return func(w http.ResponseWriter, request *http.Request) {
 				http.Redirect(w, request, "http://"+r.host+request.URL.Path, http.StatusTemporaryRedirect)
 			}
@@ -82,13 +82,7 @@ func TestRecovery(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRegistry(t)
 			ref := set.push(t, r).Reference
-			first, second := onceOnBlob(kernel, test.fault(r)), func(http.ResponseWriter, *http.Request) bool { return false }
-			if test.again != nil {
-				second = onceOnBlob(kernel, test.again)
-			}
-			r.misbehave(func(w http.ResponseWriter, request *http.Request) bool {
-				return first(w, request) || second(w, request)
-			})
+			r.misbehave(inOrder(kernel, test.fault(r), test.again))
 			client, clock := newClient(), newClock()
 			client.clock = clock
 			dir := t.TempDir()
@@ -109,8 +103,8 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-func steady(fault func(w http.ResponseWriter, r *http.Request)) func(*testRegistry) func(w http.ResponseWriter, r *http.Request) {
-	return func(*testRegistry) func(w http.ResponseWriter, r *http.Request) { return fault }
+func steady(f fault) func(*testRegistry) fault {
+	return func(*testRegistry) fault { return f }
 }
 
 // TestResume breaks off for good, and goes on in another pull.
@@ -120,7 +114,7 @@ func TestResume(t *testing.T) {
 	ref := set.push(t, r).Reference
 	kernel := set.file(t, bundle.Kernel)
 	content := set.content[kernel.Name]
-	broken := onceOnBlob(kernel, breakOff(content, len(content)/2))
+	broken := inOrder(kernel, breakOff(content, len(content)/2))
 	refused := onBlob(kernel, answer(404, ""))
 	r.misbehave(func(w http.ResponseWriter, request *http.Request) bool {
 		return broken(w, request) || refused(w, request)
@@ -174,7 +168,7 @@ func TestStall(t *testing.T) {
 		t.Fatal(err)
 	}
 	removeKernel()
-	r.misbehave(onceOnBlob(kernel, stall))
+	r.misbehave(inOrder(kernel, stall))
 	if err := pull(); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +194,7 @@ func TestLies(t *testing.T) {
 	}
 	tests := []struct {
 		name  string
-		fault func(w http.ResponseWriter, r *http.Request)
+		fault fault
 		want  string
 	}{
 		{"wrong bytes", answer(200, other), fmt.Sprintf("file has digest %s (%d bytes), want sha256:%s", hashOf([]byte(other)), size, kernel.SHA256)},
@@ -269,7 +263,7 @@ func TestLiesOfDocuments(t *testing.T) {
 	set := newSet(t, 1)
 	ref := set.push(t, r).Reference
 	_, index, _ := strings.Cut(ref, "@")
-	onPath := func(suffix string, fault func(w http.ResponseWriter, r *http.Request)) func(w http.ResponseWriter, r *http.Request) bool {
+	onPath := func(suffix string, fault fault) func(w http.ResponseWriter, r *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.HasSuffix(r.URL.Path, suffix) {
 				return false
@@ -280,7 +274,7 @@ func TestLiesOfDocuments(t *testing.T) {
 	}
 	tests := []struct {
 		name, path string
-		fault      func(w http.ResponseWriter, r *http.Request)
+		fault      fault
 		want       string
 	}{
 		{"other index", "/manifests/" + index, answer(200, "{}"), "it has digest " + hashOf([]byte("{}")).String() + " (2 bytes), want " + index},

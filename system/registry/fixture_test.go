@@ -75,8 +75,11 @@ func (r *testRegistry) count(text string) int {
 	return count
 }
 
-// onBlob makes a fault for the requests of one file.
-func onBlob(file bundle.File, fault func(w http.ResponseWriter, r *http.Request)) func(w http.ResponseWriter, r *http.Request) bool {
+// fault is an answer that is not the right one.
+type fault func(w http.ResponseWriter, r *http.Request)
+
+// onBlob makes a fault for all requests of one file.
+func onBlob(file bundle.File, fault fault) func(w http.ResponseWriter, r *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/blobs/sha256:"+file.SHA256) {
 			return false
@@ -86,12 +89,20 @@ func onBlob(file bundle.File, fault func(w http.ResponseWriter, r *http.Request)
 	}
 }
 
-// onceOnBlob is onBlob for the first request only.
-func onceOnBlob(file bundle.File, fault func(w http.ResponseWriter, r *http.Request)) func(w http.ResponseWriter, r *http.Request) bool {
-	var done atomic.Bool
-	every := onBlob(file, fault)
+// inOrder makes a fault for each request of one file, one after the other. After
+// them, and where one is nil, the registry is as it should be.
+func inOrder(file bundle.File, faults ...fault) func(w http.ResponseWriter, r *http.Request) bool {
+	var count atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request) bool {
-		return strings.HasSuffix(r.URL.Path, file.SHA256) && done.CompareAndSwap(false, true) && every(w, r)
+		if !strings.HasSuffix(r.URL.Path, "/blobs/sha256:"+file.SHA256) {
+			return false
+		}
+		i := int(count.Add(1)) - 1
+		if i >= len(faults) || faults[i] == nil {
+			return false
+		}
+		faults[i](w, r)
+		return true
 	}
 }
 

@@ -93,23 +93,9 @@ func (c *Client) pull(ctx context.Context, ref, dir string, want Want) (set *fou
 	if err != nil {
 		return nil, err
 	}
-	if p.ref.digest == "" && want.SetID == "" && want.Policy == nil {
-		return nil, ErrUnpinned
-	}
-	if set, err = p.find(ctx); err != nil {
+	set, signed, err := p.findWanted(ctx, want)
+	if err != nil {
 		return nil, err
-	}
-	if want.SetID != "" && set.SetID != want.SetID {
-		return nil, fmt.Errorf("%w: %s is %s, want %s", ErrOtherSet, set.Reference, set.SetID, want.SetID)
-	}
-	var signed []byte
-	if want.Policy != nil {
-		if want.At.IsZero() {
-			want.At = p.clock.Now()
-		}
-		if signed, err = p.findSignature(ctx, set, want); err != nil {
-			return nil, err
-		}
 	}
 	files, err := p.findFiles(ctx, set, want.Arches)
 	if err != nil {
@@ -161,6 +147,28 @@ func (c *Client) newPuller(text, setID string) (*puller, error) {
 	}
 	p.sources = append(p.sources, &source{client: c, repo: ref.repo})
 	return p, nil
+}
+
+// findWanted finds the set and checks that it is the wanted one. With a policy,
+// it gives the signature as well.
+func (p *puller) findWanted(ctx context.Context, want Want) (set *found, signed []byte, err error) {
+	if p.ref.digest == "" && want.SetID == "" && want.Policy == nil {
+		return nil, nil, ErrUnpinned
+	}
+	if set, err = p.find(ctx); err != nil {
+		return nil, nil, err
+	}
+	if want.SetID != "" && set.SetID != want.SetID {
+		return nil, nil, fmt.Errorf("%w: %s is %s, want %s", ErrOtherSet, set.Reference, set.SetID, want.SetID)
+	}
+	if want.Policy == nil {
+		return set, nil, nil
+	}
+	if want.At.IsZero() {
+		want.At = p.clock.Now()
+	}
+	signed, err = p.findSignature(ctx, set, want)
+	return set, signed, err
 }
 
 // find gets what says what the set is: the index, a manifest and its config.
@@ -298,8 +306,8 @@ func (p *puller) getFile(ctx context.Context, out *folder, file bundle.File) (er
 }
 
 func (p *puller) fill(ctx context.Context, part *os.File, file bundle.File, progress func(done int64)) error {
-	d := &download{want: file, part: part, progress: progress}
-	if err := d.resume(); err != nil {
+	d, err := newFileDownload(file, part, progress)
+	if err != nil {
 		return err
 	}
 	progress(d.have)

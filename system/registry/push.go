@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -24,17 +25,18 @@ import (
 
 // Push verifies the set in a folder and puts it into a registry, the tag last, so
 // that it never names half a set. The bytes there depend on the set alone. SBOM,
-// provenance and the signature, if the folder has one, are attached as referrers.
-// The reference is REPOSITORY[:TAG]; the set also gets a tag by its ID.
-func (c *Client) Push(ctx context.Context, dir, ref string) (*Artifact, error) {
-	artifact, err := c.push(ctx, dir, ref)
+// provenance and signatures are attached as referrers: the signature that the
+// folder may have, and one by the signers if there are any. The reference is
+// REPOSITORY[:TAG]; the set also gets a tag by its ID.
+func (c *Client) Push(ctx context.Context, dir, ref string, signers ...crypto.Signer) (*Artifact, error) {
+	artifact, err := c.push(ctx, dir, ref, signers)
 	if err != nil {
 		return nil, fmt.Errorf("push %s to %q: %w", dir, ref, err)
 	}
 	return artifact, nil
 }
 
-func (c *Client) push(ctx context.Context, dir, text string) (*Artifact, error) {
+func (c *Client) push(ctx context.Context, dir, text string, signers []crypto.Signer) (*Artifact, error) {
 	ref, err := parseReference(text)
 	if err != nil {
 		return nil, err
@@ -49,6 +51,13 @@ func (c *Client) push(ctx context.Context, dir, text string) (*Artifact, error) 
 	}
 	if err := u.read(); err != nil {
 		return nil, err
+	}
+	if len(signers) > 0 {
+		signed, err := signature.Sign(u.manifest, signers...)
+		if err != nil {
+			return nil, err
+		}
+		u.signatures = append(u.signatures, signed)
 	}
 	index, err := u.putSet(ctx)
 	if err != nil {
@@ -75,10 +84,10 @@ type upload struct {
 	dir    string
 	report sync.Mutex // of Progress
 
-	manifest  *bundle.Manifest
-	canonical []byte
-	setID     string
-	signature []byte // nil for none
+	manifest   *bundle.Manifest
+	canonical  []byte
+	setID      string
+	signatures [][]byte
 }
 
 // read reads and verifies the folder.
@@ -105,14 +114,15 @@ func (u *upload) read() error {
 			return err
 		}
 	}
-	u.signature, err = signature.Read(u.fsys)
+	signed, err := signature.Read(u.fsys)
 	if errors.Is(err, signature.ErrMissing) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return signature.Check(u.manifest, u.signature)
+	u.signatures = append(u.signatures, signed)
+	return signature.Check(u.manifest, signed)
 }
 
 // putSet puts all but the tags.
@@ -139,13 +149,15 @@ func (u *upload) putSet(ctx context.Context) (document, error) {
 	if err := u.put(ctx, "index", index); err != nil {
 		return document{}, err
 	}
-	if u.signature == nil {
-		return index, nil
+	for _, signed := range u.signatures {
+		if err := u.putBlob(ctx, signature.FileName, signed, signature.MediaType); err != nil {
+			return document{}, err
+		}
+		if err := u.attach(ctx, signature.MediaType, signature.FileName, hashOf(signed), int64(len(signed)), index); err != nil {
+			return document{}, err
+		}
 	}
-	if err := u.putBlob(ctx, signature.FileName, u.signature, signature.MediaType); err != nil {
-		return document{}, err
-	}
-	return index, u.attach(ctx, signature.MediaType, signature.FileName, hashOf(u.signature), int64(len(u.signature)), index)
+	return index, nil
 }
 
 func (u *upload) putArchitecture(ctx context.Context, arch bundle.Architecture, config v1.Descriptor) (document, error) {

@@ -137,7 +137,7 @@ func isDigest(text string) bool {
 func mirrored(mirror string, repo name.Repository) (name.Repository, error) {
 	mirror = strings.TrimSuffix(mirror, "/")
 	host, _, _ := strings.Cut(mirror, "/")
-	if host == "" || !strings.ContainsAny(host, ".:") && host != "localhost" {
+	if strings.Contains(mirror, "://") || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		return name.Repository{}, fmt.Errorf("mirror %q, want HOST or HOST/PREFIX", mirror)
 	}
 	found, err := name.NewRepository(path.Join(mirror, repo.RepositoryStr()))
