@@ -61,7 +61,9 @@ func (l BootLog) SignedExit(token string) (contract.ExitInfo, error) {
 	return l.findExit(parse, slices.Backward[[]string])
 }
 
-func (l BootLog) findExit(parse func(line string) (contract.ExitInfo, bool), order func([]string) iter.Seq2[int, string]) (contract.ExitInfo, error) {
+func (l BootLog) findExit(
+	parse func(line string) (contract.ExitInfo, bool), order func([]string) iter.Seq2[int, string],
+) (contract.ExitInfo, error) {
 	tail, err := l.readTail()
 	if err != nil {
 		return contract.ExitInfo{}, fmt.Errorf("read exit: %w", err)

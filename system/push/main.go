@@ -89,8 +89,10 @@ for an error, 2 for a wrong command line.`,
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cmd.Flags().StringVar(&manifest, "artifacts", os.Getenv("KINDLING_ARTIFACTS"), "manifest `FILE` of the set (default: the one built with push) [KINDLING_ARTIFACTS]")
-	cmd.Flags().StringArrayVar(&keys, "key", keys, "sign with the Ed25519 private key in `FILE`, PEM; may be given more than once [KINDLING_KEY]")
+	cmd.Flags().StringVar(&manifest, "artifacts", os.Getenv("KINDLING_ARTIFACTS"),
+		"manifest `FILE` of the set (default: the one built with push) [KINDLING_ARTIFACTS]")
+	cmd.Flags().StringArrayVar(&keys, "key", keys,
+		"sign with the Ed25519 private key in `FILE`, PEM; may be given more than once [KINDLING_KEY]")
 	return cmd
 }
 

@@ -109,7 +109,8 @@ func (d *download) accept(response *http.Response) error {
 	case response.StatusCode == http.StatusPartialContent:
 		return permanentError{errors.New("got a part of the file (206 Partial Content), want the whole")}
 	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable && asked:
-		return errors.Join(fmt.Errorf("asked for the bytes from %d: 416 Requested Range Not Satisfiable", d.have), d.discard())
+		err := fmt.Errorf("asked for the bytes from %d: 416 Requested Range Not Satisfiable", d.have)
+		return errors.Join(err, d.discard())
 	default:
 		return newStatusError(response)
 	}
@@ -160,7 +161,7 @@ func (d *download) check(s *source) error {
 	err := fmt.Errorf("file has digest sha256:%s (%d bytes), want sha256:%s", got, d.have, d.want.SHA256)
 	if d.part == nil {
 		// The next one to ask shall do better.
-		s.broken.Store(true)
+		s.setBroken()
 		return localError{fmt.Errorf("%s: %w", s.repo, err)}
 	}
 	if !d.mixed {

@@ -219,7 +219,7 @@ func TestLies(t *testing.T) {
 		{"compressed", answer(200, content, "Content-Encoding", "gzip"), `encodes as "gzip", want bytes as they are`},
 		{"part", answer(206, content[:10], "Content-Range", fmt.Sprintf("bytes 0-9/%d", size)), "want the whole"},
 		{"redirects in a circle", toSelf, "more than 5 redirects"},
-		{"redirect to a file", answer(302, "", "Location", "file:///etc/passwd"), "redirect from http to file of  is not followed"},
+		{"redirect to a file", answer(302, "", "Location", "file:///etc/passwd"), "redirect from http to file is not followed"},
 		{"redirect to a private address", answer(302, "", "Location", "http://169.254.169.254/latest"), "redirect from " + r.host + " to the private address 169.254.169.254 is not followed"},
 		{"redirect to a socket of another name", answer(302, "", "Location", "http://localhost/x"), "private address localhost is not followed"},
 		{"401", answer(401, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}`), r.host + ` says 401 Unauthorized ("UNAUTHORIZED: who are you?"); credentials come from docker login or crane auth login`},
@@ -318,9 +318,9 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestFullDisk has a file that cannot be written, which no other source helps
+// TestNoPlace has a file that cannot be written, which no other source helps
 // against.
-func TestFullDisk(t *testing.T) {
+func TestNoPlace(t *testing.T) {
 	r := newRegistry(t)
 	set := newSet(t, 1)
 	ref := set.push(t, r).Reference

@@ -11,9 +11,10 @@ import (
 // Source is a repository, or one set in it, as what package system installs from:
 // it fulfills the interface of that name.
 type Source struct {
-	client *Client
-	ref    string
-	want   Want
+	client  *Client
+	ref     string
+	want    Want
+	sources []*source // of all calls, so that they log in once
 }
 
 // Source gives what Pull would pull as a Source. Want.Arches must be empty, since
@@ -22,10 +23,15 @@ func (c *Client) Source(ref string, want Want) (*Source, error) {
 	if len(want.Arches) > 0 {
 		return nil, fmt.Errorf("open source %q: it is for all architectures, got %q", ref, want.Arches)
 	}
-	if _, err := parseReference(ref); err != nil {
+	parsed, err := parseReference(ref)
+	if err != nil {
 		return nil, fmt.Errorf("open source %q: %w", ref, err)
 	}
-	return &Source{client: c, ref: ref, want: want}, nil
+	sources, err := c.sources(parsed.repo)
+	if err != nil {
+		return nil, fmt.Errorf("open source %q: %w", ref, err)
+	}
+	return &Source{client: c, ref: ref, want: want, sources: sources}, nil
 }
 
 // String is the reference.
@@ -49,7 +55,7 @@ func (s *Source) manifest(ctx context.Context, id string) (*found, error) {
 	if id != "" && want.SetID != id {
 		return nil, fmt.Errorf("%w: the source is for %s, want %s", ErrOtherSet, want.SetID, id)
 	}
-	p, err := s.client.newPuller(s.ref, want.SetID)
+	p, err := s.client.newPuller(s.ref, want.SetID, s.sources)
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +68,10 @@ func (s *Source) manifest(ctx context.Context, id string) (*found, error) {
 // connection or a mirror breaks off, another goes on. Whoever stops reading before
 // the end must close it.
 func (s *Source) Open(ctx context.Context, _ string, file bundle.File) (io.ReadCloser, error) {
-	// Where the set was found is of no meaning to its blobs.
-	p, err := s.client.newPuller(s.ref, "sha256:"+file.SHA256)
-	if err != nil {
-		return nil, fmt.Errorf("pull %q: %w", s.ref, err)
+	if !isDigest("sha256:" + file.SHA256) {
+		return nil, fmt.Errorf("pull %q: get %s: SHA-256 %.100q, want 64 lower-case hexadecimal digits", s.ref, file.Name, file.SHA256)
 	}
+	p := &puller{Client: s.client, sources: s.sources, clock: s.client.systemClock()}
 	ctx, cancel := context.WithCancel(ctx)
 	reader, writer := io.Pipe()
 	go func() {

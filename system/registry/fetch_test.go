@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kindling-vm/kindling/system/bundle"
 	"github.com/kindling-vm/kindling/system/signature"
@@ -158,6 +159,41 @@ func TestStreamOfMirrors(t *testing.T) {
 	}
 	if got := origin.count(fmt.Sprintf("%s bytes=%d-", kernel.SHA256, len(content)/2)); got != 1 {
 		t.Errorf("%d requests for the rest, want 1: %q", got, origin.requests)
+	}
+}
+
+// TestLyingMirror checks that a mirror that lied about a file is not asked for the
+// next one, and again when it may be well.
+func TestLyingMirror(t *testing.T) {
+	origin, mirror := newRegistry(t), newRegistry(t)
+	set := newSet(t, 1)
+	kernel := set.file(t, bundle.Kernel)
+	set.push(t, mirror)
+	ref := set.push(t, origin).Reference
+	origin.misbehave(nil)
+	mirror.misbehave(inOrder(kernel, answer(200, strings.Repeat("x", int(kernel.Size)))))
+	client, clock := newClient(), newClock()
+	client.Mirrors, client.clock = []string{mirror.host}, clock
+	s := newSource(t, client, ref, Want{})
+	_, err := readStream(t.Context(), s, kernel)
+	checkError(t, err, mirror.host+"/kindling/set: file has digest sha256:")
+	for i, test := range []struct {
+		later            time.Duration
+		mirrored, origin int // requests so far
+	}{{0, 1, 1}, {brokenTime - 1, 1, 2}, {1, 2, 2}} {
+		clock.advance(test.later)
+		if got, err := readStream(t.Context(), s, kernel); err != nil || got != set.content[kernel.Name] {
+			t.Errorf("read %d: got %d bytes, error %v", i, len(got), err)
+		}
+		if got := mirror.count(kernel.SHA256); got != test.mirrored {
+			t.Errorf("read %d: %d requests to the mirror, want %d", i, got, test.mirrored)
+		}
+		if got := origin.count(kernel.SHA256); got != test.origin {
+			t.Errorf("read %d: %d requests to the origin, want %d", i, got, test.origin)
+		}
+	}
+	if got := origin.count("GET /v2/") - origin.count("GET /v2/kindling"); got != 1 {
+		t.Errorf("%d handshakes with the origin, want 1", got)
 	}
 }
 

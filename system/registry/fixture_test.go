@@ -112,13 +112,24 @@ type fakeClock struct {
 
 	mu    sync.Mutex
 	slept []time.Duration
+	later time.Duration // than now
 }
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func newClock() *fakeClock { return &fakeClock{stalled: make(chan struct{})} }
 
-func (c *fakeClock) Now() time.Time { return now }
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Add(c.later)
+}
+
+func (c *fakeClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.later += d
+}
 
 func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
 	if ctx.Err() != nil {

@@ -148,9 +148,10 @@ func parseIndex(data []byte) (map[string]v1.Descriptor, error) {
 	}
 	switch {
 	case index.SchemaVersion != 2 || index.MediaType != types.OCIImageIndex:
-		return nil, fmt.Errorf("parse index: it is a %q of version %d, want %q of version 2", index.MediaType, index.SchemaVersion, types.OCIImageIndex)
+		return nil, fmt.Errorf("parse index: it is a %.100q of version %d, want %q of version 2",
+			index.MediaType, index.SchemaVersion, types.OCIImageIndex)
 	case index.ArtifactType != SetType:
-		return nil, fmt.Errorf("parse index: its artifact type is %q, want %q", index.ArtifactType, SetType)
+		return nil, fmt.Errorf("parse index: its artifact type is %.100q, want %q", index.ArtifactType, SetType)
 	case len(index.Manifests) == 0 || len(index.Manifests) > maxManifests:
 		return nil, fmt.Errorf("parse index: %d manifests, want 1 to %d", len(index.Manifests), maxManifests)
 	}
@@ -191,9 +192,10 @@ func parseManifest(data []byte) (*v1.Manifest, error) {
 	}
 	switch {
 	case manifest.SchemaVersion != 2 || manifest.MediaType != types.OCIManifestSchema1:
-		return nil, fmt.Errorf("it is a %q of version %d, want %q of version 2", manifest.MediaType, manifest.SchemaVersion, types.OCIManifestSchema1)
+		return nil, fmt.Errorf("it is a %.100q of version %d, want %q of version 2",
+			manifest.MediaType, manifest.SchemaVersion, types.OCIManifestSchema1)
 	case manifest.ArtifactType != SetType:
-		return nil, fmt.Errorf("its artifact type is %q, want %q", manifest.ArtifactType, SetType)
+		return nil, fmt.Errorf("its artifact type is %.100q, want %q", manifest.ArtifactType, SetType)
 	case len(manifest.Layers) > maxLayers:
 		return nil, fmt.Errorf("%d layers, want at most %d", len(manifest.Layers), maxLayers)
 	}
@@ -233,7 +235,8 @@ func checkLayers(layers []v1.Descriptor, files []bundle.File) error {
 			return fmt.Errorf("layer %s (%s): %w", layer.Digest, file.Name, err)
 		}
 		if layer.Digest.Hex != file.SHA256 || layer.Size != file.Size {
-			return fmt.Errorf("layer of %s is %s (%d bytes), want sha256:%s (%d bytes)", file.Name, layer.Digest, layer.Size, file.SHA256, file.Size)
+			return fmt.Errorf("layer of %s is %s (%d bytes), want sha256:%s (%d bytes)",
+				file.Name, layer.Digest, layer.Size, file.SHA256, file.Size)
 		}
 	}
 	for _, file := range files {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
@@ -18,7 +19,8 @@ import (
 	"github.com/kindling-vm/kindling/system/signature"
 )
 
-const parallelDownloads = 4
+// parallelTransfers is how many files come or go at the same time.
+const parallelTransfers = 4
 
 var (
 	// ErrUnpinned says that nothing but a tag, which anybody may move, says what
@@ -61,7 +63,7 @@ type found struct {
 // Resolve finds what a reference, REPOSITORY[:TAG][@sha256:HEX], is at the moment.
 // Its answer names exact bytes.
 func (c *Client) Resolve(ctx context.Context, ref string) (*Artifact, error) {
-	p, err := c.newPuller(ref, "")
+	p, err := c.newPuller(ref, "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %q: %w", ref, err)
 	}
@@ -89,7 +91,7 @@ func (c *Client) Pull(ctx context.Context, ref, dir string, want Want) (artifact
 }
 
 func (c *Client) pull(ctx context.Context, ref, dir string, want Want) (set *found, err error) {
-	p, err := c.newPuller(ref, want.SetID)
+	p, err := c.newPuller(ref, want.SetID, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +125,8 @@ func (c *Client) pull(ctx context.Context, ref, dir string, want Want) (set *fou
 	return set, out.finish()
 }
 
-func (c *Client) newPuller(text, setID string) (*puller, error) {
+// newPuller makes a puller from some sources, or from new ones if there are none.
+func (c *Client) newPuller(text, setID string, sources []*source) (*puller, error) {
 	ref, err := parseReference(text)
 	if err != nil {
 		return nil, err
@@ -137,16 +140,25 @@ func (c *Client) newPuller(text, setID string) (*puller, error) {
 		}
 		ref.tag = setTag(setID)
 	}
-	p := &puller{Client: c, ref: ref, clock: c.systemClock()}
+	if sources == nil {
+		if sources, err = c.sources(ref.repo); err != nil {
+			return nil, err
+		}
+	}
+	return &puller{Client: c, ref: ref, sources: sources, clock: c.systemClock()}, nil
+}
+
+// sources are the mirrors and the repository itself.
+func (c *Client) sources(repo name.Repository) ([]*source, error) {
+	var sources []*source
 	for _, mirror := range c.Mirrors {
-		repo, err := mirrored(mirror, ref.repo)
+		found, err := mirrored(mirror, repo)
 		if err != nil {
 			return nil, err
 		}
-		p.sources = append(p.sources, &source{client: c, repo: repo})
+		sources = append(sources, &source{client: c, repo: found})
 	}
-	p.sources = append(p.sources, &source{client: c, repo: ref.repo})
-	return p, nil
+	return append(sources, &source{client: c, repo: repo}), nil
 }
 
 // findWanted finds the set and checks that it is the wanted one. With a policy,
@@ -272,7 +284,7 @@ func (p *puller) findFiles(ctx context.Context, set *found, arches []string) ([]
 
 func (p *puller) getFiles(ctx context.Context, out *folder, files []bundle.File) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelDownloads)
+	group.SetLimit(parallelTransfers)
 	for _, file := range files {
 		group.Go(func() error {
 			if err := p.getFile(ctx, out, file); err != nil {

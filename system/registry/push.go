@@ -46,7 +46,8 @@ func (c *Client) push(ctx context.Context, dir, text string, signers []crypto.Si
 	}
 	// Bazel's folders are of links to elsewhere, which os.Root would not follow.
 	u := &upload{client: c, repo: ref.repo, fsys: os.DirFS(dir), dir: dir}
-	if u.pusher, err = remote.NewPusher(remote.WithAuthFromKeychain(c.keychain()), remote.WithTransport(c.transport()), remote.WithJobs(parallelDownloads)); err != nil {
+	u.pusher, err = remote.NewPusher(remote.WithAuthFromKeychain(c.keychain()), remote.WithTransport(c.transport()))
+	if err != nil {
 		return nil, err
 	}
 	if err := u.read(); err != nil {
@@ -153,7 +154,8 @@ func (u *upload) putSet(ctx context.Context) (document, error) {
 		if err := u.putBlob(ctx, signature.FileName, signed, signature.MediaType); err != nil {
 			return document{}, err
 		}
-		if err := u.attach(ctx, signature.MediaType, signature.FileName, hashOf(signed), int64(len(signed)), index); err != nil {
+		err := u.attach(ctx, signature.MediaType, signature.FileName, hashOf(signed), int64(len(signed)), index)
+		if err != nil {
 			return document{}, err
 		}
 	}
@@ -162,7 +164,7 @@ func (u *upload) putSet(ctx context.Context) (document, error) {
 
 func (u *upload) putArchitecture(ctx context.Context, arch bundle.Architecture, config v1.Descriptor) (document, error) {
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelDownloads)
+	group.SetLimit(parallelTransfers)
 	for _, file := range arch.Files {
 		group.Go(func() error {
 			if err := u.pusher.Upload(groupCtx, u.repo, &fileLayer{upload: u, file: file}); err != nil {
@@ -190,7 +192,8 @@ func (u *upload) putArchitecture(ctx context.Context, arch bundle.Architecture, 
 		if !ok {
 			continue
 		}
-		if err := u.attach(ctx, attached.artifactType, file.Name, v1.Hash{Algorithm: "sha256", Hex: file.SHA256}, file.Size, manifest); err != nil {
+		digest := v1.Hash{Algorithm: "sha256", Hex: file.SHA256}
+		if err := u.attach(ctx, attached.artifactType, file.Name, digest, file.Size, manifest); err != nil {
 			return document{}, err
 		}
 	}

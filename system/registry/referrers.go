@@ -24,7 +24,7 @@ func (p *puller) findSignature(ctx context.Context, set *found, want Want) ([]by
 		most := attempts
 		if i < len(p.sources)-1 {
 			most = 1
-			if s.broken.Load() {
+			if s.isBroken() {
 				continue
 			}
 		}
@@ -96,7 +96,8 @@ func (s *source) referrers(ctx context.Context, subject v1.Hash, artifactType st
 // referrersIndex asks as OCI distribution-spec 1.1 says, by the tag of the subject
 // where the registry does not know the question.
 func (s *source) referrersIndex(ctx context.Context, subject v1.Hash, artifactType string) (index v1.IndexManifest, err error) {
-	response, err := s.get(ctx, "referrers/"+subject.String()+"?artifactType="+url.QueryEscape(artifactType), http.Header{"Accept": {string(types.OCIImageIndex)}})
+	question := "referrers/" + subject.String() + "?artifactType=" + url.QueryEscape(artifactType)
+	response, err := s.get(ctx, question, http.Header{"Accept": {string(types.OCIImageIndex)}})
 	if err != nil {
 		return index, err
 	}
@@ -109,7 +110,8 @@ func (s *source) referrersIndex(ctx context.Context, subject v1.Hash, artifactTy
 			return index, permanentError{errors.New("they are more than one page")}
 		}
 		raw, err = io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
-	case code == http.StatusOK, code == http.StatusNotFound, code == http.StatusBadRequest, code == http.StatusNotAcceptable:
+	case code == http.StatusOK, code == http.StatusNotFound, code == http.StatusBadRequest,
+		code == http.StatusNotAcceptable:
 		tag := strings.Replace(subject.String(), ":", "-", 1)
 		raw, err = s.getDocument(ctx, "manifests/"+tag, []string{string(types.OCIImageIndex)}, "", maxDocument)
 		if isStatus(err, http.StatusNotFound) {
@@ -132,7 +134,9 @@ func (s *source) referrersIndex(ctx context.Context, subject v1.Hash, artifactTy
 
 // attachment gets the one file of a referrer. It is nil if the referrer turns out
 // to be of another type.
-func (s *source) attachment(ctx context.Context, referrer v1.Descriptor, subject v1.Hash, artifactType string, most int64) ([]byte, error) {
+func (s *source) attachment(
+	ctx context.Context, referrer v1.Descriptor, subject v1.Hash, artifactType string, most int64,
+) ([]byte, error) {
 	if err := checkDescriptor(referrer, types.OCIManifestSchema1, maxDocument); err != nil {
 		return nil, permanentError{err}
 	}

@@ -53,7 +53,7 @@ func (p *puller) fromAny(ctx context.Context, try attempt) error {
 	var failures []error
 	for i, s := range p.sources {
 		last := i == len(p.sources)-1
-		if s.broken.Load() && !last {
+		if s.isBroken() && !last {
 			continue
 		}
 		most := 1
@@ -72,7 +72,7 @@ func (p *puller) fromAny(ctx context.Context, try attempt) error {
 		}
 		// A mirror need not have everything.
 		if !isStatus(err, http.StatusNotFound) {
-			s.broken.Store(true)
+			s.setBroken()
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", s.repo, err))
 	}

@@ -21,7 +21,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-const maxRedirects = 5
+const (
+	maxRedirects = 5
+	// brokenTime is how long a mirror that failed is not asked.
+	brokenTime = 5 * time.Minute
+)
 
 // permanentError is one that would come again from the same registry.
 type permanentError struct{ error }
@@ -86,7 +90,8 @@ func fromTransportError(err *transport.Error, host, retryAfter string) error {
 	}
 	status.detail = strings.Join(details, "; ")
 	switch code := err.StatusCode; {
-	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests,
+		code >= 500:
 		return status
 	default:
 		return permanentError{status}
@@ -97,10 +102,21 @@ func fromTransportError(err *transport.Error, host, retryAfter string) error {
 type source struct {
 	client *Client
 	repo   name.Repository
-	broken atomic.Bool // it failed for good, and is not asked again
+	broken atomic.Pointer[time.Time] // when it failed; nil if it did not
 
 	mu        sync.Mutex
 	connected *http.Client
+}
+
+// setBroken is for when asking again is of no use; for some time nobody does.
+func (s *source) setBroken() {
+	now := s.client.systemClock().Now()
+	s.broken.Store(&now)
+}
+
+func (s *source) isBroken() bool {
+	at := s.broken.Load()
+	return at != nil && s.client.systemClock().Now().Sub(*at) < brokenTime
 }
 
 // connect makes the handshake by which a registry says what credentials it wants.
@@ -114,7 +130,8 @@ func (s *source) connect(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, localError{fmt.Errorf("find credentials for %s: %w", s.repo.RegistryStr(), err)}
 	}
-	through, err := transport.NewWithContext(ctx, s.repo.Registry, auth, s.client.transport(), []string{s.repo.Scope(transport.PullScope)})
+	scopes := []string{s.repo.Scope(transport.PullScope)}
+	through, err := transport.NewWithContext(ctx, s.repo.Registry, auth, s.client.transport(), scopes)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", s.repo.RegistryStr(), requestError(err))
 	}
@@ -130,7 +147,7 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 	case len(via) > maxRedirects:
 		return permanentError{fmt.Errorf("more than %d redirects", maxRedirects)}
 	case to.Scheme != "https" && to.Scheme != via[len(via)-1].URL.Scheme:
-		return permanentError{fmt.Errorf("redirect from %s to %s of %s is not followed", via[len(via)-1].URL.Scheme, to.Scheme, to.Host)}
+		return permanentError{fmt.Errorf("redirect from %s to %s is not followed", via[len(via)-1].URL.Scheme, to.Scheme)}
 	case to.Hostname() != from.Hostname() && isPrivate(to.Hostname()):
 		return permanentError{fmt.Errorf("redirect from %s to the private address %s is not followed", from.Host, to.Host)}
 	}
@@ -139,7 +156,8 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 
 func isPrivate(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && (ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
+	return host == "localhost" ||
+		ip != nil && (ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
 }
 
 // get sends a request for what stands below the repository. Any answer is one.
@@ -160,13 +178,23 @@ func (s *source) get(ctx context.Context, path string, header http.Header) (*htt
 	if err != nil {
 		return nil, requestError(err)
 	}
-	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, errors.Join(permanentError{fmt.Errorf("%s encodes as %.100q, want bytes as they are", request.URL.Host, encoding)}, response.Body.Close())
-	}
-	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); response.StatusCode == http.StatusOK && kind == "text/html" {
-		return nil, errors.Join(permanentError{fmt.Errorf("%s sends a web page (text/html)", request.URL.Host)}, response.Body.Close())
+	if err := checkForm(response); err != nil {
+		return nil, errors.Join(err, response.Body.Close())
 	}
 	return response, nil
+}
+
+// checkForm refuses what proxies and portals make of an answer.
+func checkForm(response *http.Response) error {
+	host := response.Request.URL.Host
+	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return permanentError{fmt.Errorf("%s encodes as %.100q, want bytes as they are", host, encoding)}
+	}
+	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if response.StatusCode == http.StatusOK && kind == "text/html" {
+		return permanentError{fmt.Errorf("%s sends a web page (text/html)", host)}
+	}
+	return nil
 }
 
 // requestError takes the URL out of an error, since it may be a signed one, and

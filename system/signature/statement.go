@@ -102,7 +102,8 @@ func parseStatement(payload []byte) (subjects map[string]string, id string, err 
 		return nil, "", fmt.Errorf("parse statement: %w", err)
 	}
 	if s.Type != statementType || s.PredicateType != predicateType {
-		return nil, "", fmt.Errorf("statement has type %q with predicate %q, want %q with %q", s.Type, s.PredicateType, statementType, predicateType)
+		return nil, "", fmt.Errorf("statement has type %q with predicate %q, want %q with %q",
+			s.Type, s.PredicateType, statementType, predicateType)
 	}
 	subjects = map[string]string{}
 	for _, subject := range s.Subject {
