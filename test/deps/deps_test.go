@@ -27,6 +27,8 @@ type rule struct {
 var rules = []rule{
 	{packages: "guest/contract", std: true},
 	{packages: "guest", may: []string{"guest", "internal/treecopy"}},
+	{packages: "system/push", may: []string{"system"}},
+	{packages: "system/registry", may: []string{"system"}},
 	{packages: "system", may: []string{"system"}, std: true},
 	{packages: "internal", may: []string{"internal"}},
 	{packages: "vm", may: []string{"vm", "guest/contract", "guest/guestpb", "internal"}},
