@@ -92,11 +92,12 @@ func TestCopyFromGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	chunk := fmt.Sprintf("data %d xxxxx", chunkSize)
 	tree := func(link, file []string) (messages []string) {
 		messages = append(messages, "X 0700 040700 1000000000 dir", "end false",
 			"X/a\nb 0600 100600 1000000000 size 0", "end false",
 			"X/b 0700 040700 1000000000 dir", "end false",
-			"X/b/large 0600 100600 1000000000 size 65537", "data 32768 xxxxx", "data 32768 xxxxx", "data 1 x", "end false",
+			fmt.Sprintf("X/b/large 0600 100600 1000000000 size %d", 2*chunkSize+1), chunk, chunk, "data 1 x", "end false",
 			"X/b- 0751 104751 1000000000 size 5", "data 5 minus", "end false")
 		return append(append(append(messages, link...), "end false"), file...)
 	}
