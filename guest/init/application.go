@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 )
 
 // signals are those that init acts on, caught from its start, so that one that

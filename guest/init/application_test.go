@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
 )
 
 // guest is a process in the role of init.

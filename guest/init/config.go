@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/kindling-vm/kindling/guest/contract"
-	"github.com/kindling-vm/kindling/guest/init/internal/etcfiles"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
-	"github.com/kindling-vm/kindling/guest/init/internal/network"
 	"github.com/kindling-vm/kindling/guest/init/internal/volumes"
+	"github.com/kindling-vm/kindling/guest/internal/etcfiles"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/network"
 )
 
 func (m *machine) readConfig() error {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
 	"github.com/kindling-vm/kindling/guest/init/internal/systemd"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 )
 
 // handsOver tells whether the image has an init of its own that is to be PID 1.

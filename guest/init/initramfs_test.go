@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
 )
 
 // TestFreeInitramfs checks that all below the folder goes, and nothing that only

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/init/internal/gpu"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
 	"github.com/kindling-vm/kindling/guest/init/internal/modules"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 )
 
 // onDemand are modules that are loaded when a disk or the config asks for what

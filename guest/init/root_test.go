@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
 )
 
 func TestEnsureDirectory(t *testing.T) {

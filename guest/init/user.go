@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 	"github.com/kindling-vm/kindling/guest/internal/passwd"
 )
 

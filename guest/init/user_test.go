@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
 )
 
 func TestLookUser(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/init/internal/fsmount"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 )
 
 // StatusFile has one word and a newline: pending, running, ready or failed.

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/init/internal/fsmount"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
-	"github.com/kindling-vm/kindling/guest/init/internal/nstest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/nstest"
 )
 
 const release = "6.12.8+kindling"

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 )
 
 // maxDependencies bounds modules.dep, in bytes. A distribution's with all its

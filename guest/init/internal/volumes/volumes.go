@@ -19,7 +19,7 @@ import (
 
 	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/guest/init/internal/fsmount"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 )
 
 // Disks is what the caller knows of disks. Wait is called for one disk after

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
-	"github.com/kindling-vm/kindling/guest/init/internal/nstest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/nstest"
 )
 
 // memory are disks that are all there, with a file system in memory on each.

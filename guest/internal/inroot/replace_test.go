@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
-	"github.com/kindling-vm/kindling/guest/init/internal/nstest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/nstest"
 )
 
 // hostile are images that try to lead a file /etc/name elsewhere.

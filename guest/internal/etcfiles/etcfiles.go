@@ -1,7 +1,8 @@
 // Package etcfiles writes the files of the image that say who the machine is
 // and whom it asks for names: /etc/resolv.conf, /etc/hostname and /etc/hosts.
-// PID 1 calls it before the image becomes the root; every path is resolved
-// inside the image, and what the image has in a file's place is replaced.
+// PID 1 calls it before the image becomes the root, and the agent after a
+// restore; every path is resolved inside the image, and what the image has in a
+// file's place is replaced.
 //
 // It is not a resolver and does not look whether a server answers.
 package etcfiles
@@ -14,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
 )
 
 const (

@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot"
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
-	"github.com/kindling-vm/kindling/guest/init/internal/nstest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/nstest"
 )
 
 // newImage makes an image beside a folder that must stay empty.

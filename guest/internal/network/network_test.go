@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/nstest"
+	"github.com/kindling-vm/kindling/guest/internal/nstest"
 )
 
 // makePair makes two interfaces that are the ends of one cable, and brings the

@@ -1,7 +1,8 @@
 // Package inroot opens, makes and replaces files of an image by paths that are
 // resolved with the image as the root: links, absolute ones too, and .. lead to
 // places inside it. PID 1 uses it for all that it does in the image before the
-// image has become its root.
+// image has become its root, and the agent, whose root the image is, to replace
+// files.
 //
 // It does not keep what it makes from processes of the image, which run as root
 // once they run.

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/kindling-vm/kindling/guest/init/internal/inroot/imagetest"
+	"github.com/kindling-vm/kindling/guest/internal/inroot/imagetest"
 )
 
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
