@@ -63,31 +63,17 @@ type message struct {
 // request sends a message and waits for its acknowledgement. An error is the
 // kernel's number with its text, where it gives one.
 func (c *conn) request(m message) error {
-	c.sequence++
-	order := binary.NativeEndian
-	packet := order.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(m.body)))
-	packet = order.AppendUint16(packet, m.kind)
-	packet = order.AppendUint16(packet, m.flags|unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	packet = order.AppendUint32(packet, c.sequence)
-	packet = order.AppendUint32(packet, 0) // port: the kernel's
-	packet = append(packet, m.body...)
-	if err := unix.Sendto(c.socket, packet, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("send netlink request: %w", err)
+	m.flags |= unix.NLM_F_ACK
+	if err := c.send(m); err != nil {
+		return err
 	}
 	buffer := make([]byte, maxAnswer)
 	for {
-		n, from, err := unix.Recvfrom(c.socket, buffer, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+		packet, err := c.receive(buffer)
 		if err != nil {
-			return fmt.Errorf("receive netlink answer: %w", err)
+			return err
 		}
-		// Any process may send to the socket; only the kernel is port 0.
-		if kernel, ok := from.(*unix.SockaddrNetlink); !ok || kernel.Pid != 0 {
-			continue
-		}
-		if found, err := acknowledgement(buffer[:n], c.sequence); found || err != nil {
+		if found, err := acknowledgement(packet, c.sequence); found || err != nil {
 			return err
 		}
 	}
@@ -95,19 +81,15 @@ func (c *conn) request(m message) error {
 
 // acknowledgement looks for the answer to a request in a datagram.
 func acknowledgement(packet []byte, sequence uint32) (found bool, err error) {
-	order := binary.NativeEndian
 	for len(packet) > 0 {
-		if len(packet) < unix.SizeofNlMsghdr {
-			return false, errAnswer
+		answer, rest, err := split(packet)
+		if err != nil {
+			return false, err
 		}
-		length, kind, flags := order.Uint32(packet), order.Uint16(packet[4:]), order.Uint16(packet[6:])
-		if length < unix.SizeofNlMsghdr || uint64(length) > uint64(len(packet)) {
-			return false, errAnswer
+		if answer.kind == unix.NLMSG_ERROR && answer.sequence == sequence {
+			return true, result(answer.body, answer.flags)
 		}
-		if kind == unix.NLMSG_ERROR && order.Uint32(packet[8:]) == sequence {
-			return true, result(packet[unix.SizeofNlMsghdr:length], flags)
-		}
-		packet = packet[min(align(int(length)), len(packet)):]
+		packet = rest
 	}
 	return false, nil
 }
