@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kindling-vm/kindling/guest/agent/internal/clock"
 	"github.com/kindling-vm/kindling/guest/agent/server"
 	"github.com/kindling-vm/kindling/guest/contract"
 )
@@ -53,6 +54,7 @@ func run(args []string, logger *log.Logger) error {
 	for _, problem := range problems {
 		logger.Printf("%s protect agent: %v", logTag, problem)
 	}
+	options.Clock = clock.System()
 	options.CommandGroup, options.ResetOOMScore = protection.commands, protection.scored
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -72,6 +74,7 @@ func run(args []string, logger *log.Logger) error {
 	if err := writeReadyFile(cmp.Or(readyFile, contract.AgentReadyFile), ready); err != nil {
 		logger.Printf("%s %v", logTag, err)
 	}
+	go clock.Keep(ctx, options.Clock, logger)
 	return serve(ctx, listener, options)
 }
 

@@ -43,6 +43,11 @@ const (
 	// ShutdownFile holds the agent's ShutdownNote, for init to read when its
 	// signal comes.
 	ShutdownFile = "/run/kindling/shutdown.json"
+	// RestoreGenerationFile holds a decimal number and a newline. After a restore
+	// it is another one as soon as the kernel gives fresh randomness, so that
+	// programs know to reseed generators of their own. Until the first there is no
+	// such file.
+	RestoreGenerationFile = "/run/kindling/restore-generation"
 	// ProgramStartMarker starts init's message that the application is about
 	// to start.
 	ProgramStartMarker = "HYPEMAN-PROGRAM-START"

@@ -15,13 +15,17 @@ import (
 // capabilities are the names of what the agent serves beyond the agent
 // protocol 0.0.7, sorted:
 //
+//	clock        SyncClock
 //	exec-limits  umask and rlimits of ExecStart
 //	exec-user    user of ExecStart
+//	identity     RebindIdentity
+//	network      ReconfigureNetwork
+//	random       ReseedRandom
 //	shutdown     grace_seconds and reason of ShutdownRequest
 //	signal       exec_id of ExecStart, SignalExec, signal and timed_out of ExecResponse
 //	stats        Stats
 //	tty-eof      the end of the request stream is that of a terminal's input
-var capabilities = []string{"exec-limits", "exec-user", "shutdown", "signal", "stats", "tty-eof"}
+var capabilities = []string{"clock", "exec-limits", "exec-user", "identity", "network", "random", "shutdown", "signal", "stats", "tty-eof"}
 
 // Hello tells what the agent is.
 func (s *service) Hello(context.Context, *guestpb.HelloRequest) (*guestpb.HelloResponse, error) {

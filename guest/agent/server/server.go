@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/kindling-vm/kindling/guest/agent/internal/clock"
 	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/guest/guestpb"
 )
@@ -39,6 +40,9 @@ type Options struct {
 	MaxExecs int
 	// Refused counts the connections of others than the host; nil is none.
 	Refused func() uint64
+	// Clock is what SyncClock sets; nil is the machine's, which then nobody else
+	// sets at the same time.
+	Clock *clock.Clock
 }
 
 // New returns a server of the agent protocol. Its Stop ends all commands and
@@ -62,11 +66,12 @@ type service struct {
 	maxExecs int64
 	named    registry
 	counters counters
+	copied
 }
 
 func newService(o Options) *service {
 	o.ShutdownFile = cmp.Or(o.ShutdownFile, contract.ShutdownFile)
-	return &service{env: o.Env, kill: o.Kill, options: o, maxExecs: int64(cmp.Or(o.MaxExecs, maxExecs))}
+	return &service{env: o.Env, kill: o.Kill, options: o, maxExecs: int64(cmp.Or(o.MaxExecs, maxExecs)), copied: newCopied(o)}
 }
 
 // counters are what Stats tells of the agent itself.
@@ -74,6 +79,4 @@ type counters struct {
 	execsActive   atomic.Int64
 	execsStarted  atomic.Uint64
 	execsRejected atomic.Uint64
-	reseeds       atomic.Uint64
-	clockSteps    atomic.Uint64
 }

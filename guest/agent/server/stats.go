@@ -20,8 +20,8 @@ func (s *service) Stats(context.Context, *guestpb.StatsRequest) (*guestpb.StatsR
 		ExecsActive:   uint64(s.counters.execsActive.Load()),
 		ExecsStarted:  s.counters.execsStarted.Load(),
 		ExecsRejected: s.counters.execsRejected.Load(),
-		Reseeds:       s.counters.reseeds.Load(),
-		ClockSteps:    s.counters.clockSteps.Load(),
+		Reseeds:       s.random.Reseeds(),
+		ClockSteps:    s.clock.Steps(),
 		Processes:     processes(),
 		AgentMemory:   agentMemory(),
 	}

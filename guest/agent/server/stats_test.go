@@ -11,13 +11,11 @@ import (
 
 func TestStats(t *testing.T) {
 	s := newService(Options{Refused: func() uint64 { return 7 }})
-	s.counters.reseeds.Add(3)
-	s.counters.clockSteps.Add(4)
 	got, err := s.Stats(t.Context(), &guestpb.StatsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.GetConnectionsRejected() != 7 || got.GetReseeds() != 3 || got.GetClockSteps() != 4 {
+	if got.GetConnectionsRejected() != 7 {
 		t.Errorf("counters: got %v", got)
 	}
 	const mib = 1 << 20

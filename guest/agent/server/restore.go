@@ -1,0 +1,22 @@
+package server
+
+import (
+	"cmp"
+
+	"github.com/kindling-vm/kindling/guest/agent/internal/clock"
+	"github.com/kindling-vm/kindling/guest/agent/internal/identity"
+	"github.com/kindling-vm/kindling/guest/agent/internal/random"
+)
+
+// copied is what a machine has in common with the machine that it is a copy of
+// until its host says otherwise.
+type copied struct {
+	clock     *clock.Clock
+	random    *random.Generator
+	machineID identity.Files
+	root      string // below which the image's files are
+}
+
+func newCopied(o Options) copied {
+	return copied{clock: cmp.Or(o.Clock, clock.System()), random: random.System(), machineID: identity.System(), root: "/"}
+}
