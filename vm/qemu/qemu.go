@@ -1,8 +1,8 @@
 // Package qemu starts machines under QEMU, with the guest's vsock as a Unix
 // socket by vhost-device-vsock, which needs nothing of the host's kernel.
 //
-// It is for machines on which people build and test. It does not pause or
-// snapshot.
+// It is for machines on which people build and test. A machine's snapshot is
+// one of its memory only: disks are the caller's.
 package qemu
 
 import (
@@ -45,20 +45,21 @@ var platforms = map[string]platform{
 
 // Machine is a running machine.
 type Machine struct {
+	dir         string
 	qemu, vhost *process
 }
 
 // Start starts a machine. It returns when the hypervisor runs, which says
 // nothing about the guest. Both processes die with this one.
 func Start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
-	m, err := start(ctx, spec, accel)
+	m, err := start(ctx, spec, accel, false)
 	if err != nil {
 		return nil, fmt.Errorf("start machine: %w", err)
 	}
 	return m, nil
 }
 
-func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
+func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Machine, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
 		return nil, err
 	}
 	socket := filepath.Join(spec.Dir, vhostName)
-	m := &Machine{}
+	m := &Machine{dir: spec.Dir}
 	m.vhost, err = startProcess(exec.Command(vhost,
 		"--guest-cid", strconv.FormatUint(uint64(spec.CID), 10),
 		"--socket", socket,
@@ -89,7 +90,7 @@ func start(ctx context.Context, spec vm.Spec, accel Accel) (*Machine, error) {
 	if err := awaitSocket(ctx, socket, m.vhost); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
-	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, platform, accel)...), spec.Serial)
+	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, platform, accel, restored)...), spec.Serial)
 	if err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
@@ -137,8 +138,9 @@ func find(name, pkg string) (string, error) {
 }
 
 // arguments is QEMU's command line. The disks come behind nothing else on the
-// bus, so their order is their names' order.
-func arguments(spec vm.Spec, platform platform, accel Accel) []string {
+// bus, so their order is their names' order. A machine to be restored waits for
+// its state, which has no vsock.
+func arguments(spec vm.Spec, platform platform, accel Accel, restored bool) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-accel", accel.option(),
@@ -162,9 +164,16 @@ func arguments(spec vm.Spec, platform platform, accel Accel) []string {
 			"-blockdev", fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=%s", i, readOnly, escape(disk.Path)),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
+	args = append(args,
+		"-qmp", "unix:"+escape(filepath.Join(spec.Dir, monitorName))+",server=on,wait=off",
+		"-chardev", "socket,id="+vsockChardev+",path="+escape(filepath.Join(spec.Dir, vhostName)),
+		// What is on the bus itself cannot be unplugged.
+		"-device", "pcie-root-port,id="+vsockPort)
+	if restored {
+		return append(args, "-incoming", "defer")
+	}
 	return append(args,
-		"-chardev", "socket,id=vsock,path="+escape(filepath.Join(spec.Dir, vhostName)),
-		"-device", "vhost-user-vsock-pci,chardev=vsock")
+		"-device", "vhost-user-vsock-pci,id="+vsockDevice+",bus="+vsockPort+",chardev="+vsockChardev)
 }
 
 // cpuFor is the model of the processor. KVM has only what the host has.

@@ -33,8 +33,10 @@ func TestArguments(t *testing.T) {
 		"-append", "console=ttyS0 quiet",
 	}
 	vsock := []string{
+		"-qmp", "unix:/m/monitor.sock,server=on,wait=off",
 		"-chardev", "socket,id=vsock,path=/m/vhost.sock",
-		"-device", "vhost-user-vsock-pci,chardev=vsock",
+		"-device", "pcie-root-port,id=vsock-port",
+		"-device", "vhost-user-vsock-pci,id=vsock0,bus=vsock-port,chardev=vsock",
 	}
 	disks := []string{
 		"-blockdev", "driver=raw,node-name=disk0,read-only=on,file.driver=file,file.filename=/m/root.ext4",
@@ -86,7 +88,7 @@ func TestArguments(t *testing.T) {
 			MemoryMiB: 512, CPUs: 1, CID: 3,
 		}
 		test.change(&spec)
-		if diff := cmp.Diff(test.want, arguments(spec, platforms[spec.Arch], test.accel)); diff != "" {
+		if diff := cmp.Diff(test.want, arguments(spec, platforms[spec.Arch], test.accel, false)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}

@@ -1,0 +1,167 @@
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kindling-vm/kindling/vm"
+)
+
+const (
+	monitorName = "monitor.sock"
+	// vsockDevice, vsockPort and vsockChardev are QEMU's names of the guest's
+	// vsock, of the port that it is plugged into and of its connection to
+	// vhost-device-vsock.
+	vsockDevice  = "vsock0"
+	vsockPort    = "vsock-port"
+	vsockChardev = "vsock"
+)
+
+// Snapshot writes the state of a machine's processors, memory and devices to a
+// file, which is there complete or not at all, and ends the machine. The state
+// goes with the content of the disks as they then are: a copy of them for each
+// Restore.
+//
+// The guest sees its vsock unplugged first, since QEMU cannot write the state of
+// one that is another process: connections are lost.
+func (m *Machine) Snapshot(ctx context.Context, name string) error {
+	if err := m.snapshot(ctx, name); err != nil {
+		return fmt.Errorf("snapshot machine: %w", err)
+	}
+	return nil
+}
+
+func (m *Machine) snapshot(ctx context.Context, name string) (err error) {
+	monitor, err := dialMonitor(ctx, filepath.Join(m.dir, monitorName))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, monitor.close()) }()
+	if err := monitor.execute(ctx, "device_del", map[string]string{"id": vsockDevice}); err != nil {
+		return err
+	}
+	if err := monitor.await(ctx, isUnplugged); err != nil {
+		return err
+	}
+	if err := monitor.execute(ctx, "stop", nil); err != nil {
+		return err
+	}
+	partial := name + ".partial"
+	if err := migrate(ctx, monitor, "migrate", partial); err != nil {
+		return errors.Join(err, os.RemoveAll(partial))
+	}
+	if err := m.Kill(); err != nil {
+		return errors.Join(err, os.RemoveAll(partial))
+	}
+	return keep(partial, name)
+}
+
+// keep gives a file that was written its name.
+func keep(partial, name string) error {
+	file, err := os.OpenFile(partial, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close(), os.Rename(partial, name))
+}
+
+// Restore starts a machine from the state in a file that Snapshot wrote of one
+// with the same spec, but for its folder, its context ID, its serial output and
+// its disks, which are copies of those of the snapshot. The accelerator must be
+// the same. It returns when the machine runs on; the guest then finds a new
+// vsock.
+func Restore(ctx context.Context, spec vm.Spec, accel Accel, name string) (*Machine, error) {
+	m, err := startPaused(ctx, spec, accel, name)
+	if err != nil {
+		return nil, fmt.Errorf("restore machine: %w", err)
+	}
+	return m, nil
+}
+
+func startPaused(ctx context.Context, spec vm.Spec, accel Accel, name string) (*Machine, error) {
+	if _, err := os.Stat(name); err != nil {
+		return nil, fmt.Errorf("find snapshot: %w", err)
+	}
+	m, err := start(ctx, spec, accel, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.resume(ctx, name); err != nil {
+		return nil, errors.Join(err, m.Kill(), m.qemu.err)
+	}
+	return m, nil
+}
+
+func (m *Machine) resume(ctx context.Context, name string) (err error) {
+	socket := filepath.Join(m.dir, monitorName)
+	if err := awaitSocket(ctx, socket, m.qemu); err != nil {
+		return err
+	}
+	monitor, err := dialMonitor(ctx, socket)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, monitor.close()) }()
+	if err := migrate(ctx, monitor, "migrate-incoming", name); err != nil {
+		return err
+	}
+	device := map[string]string{"driver": "vhost-user-vsock-pci", "id": vsockDevice, "bus": vsockPort, "chardev": vsockChardev}
+	if err := monitor.execute(ctx, "device_add", device); err != nil {
+		return err
+	}
+	return monitor.execute(ctx, "cont", nil)
+}
+
+// migrate runs a command that moves a machine's state to or from a file, and
+// waits for its end.
+func migrate(ctx context.Context, monitor *monitor, command, name string) error {
+	capability := map[string]any{"capability": "events", "state": true}
+	if err := monitor.execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": []any{capability}}); err != nil {
+		return err
+	}
+	if err := monitor.execute(ctx, command, map[string]string{"uri": "file:" + name}); err != nil {
+		return err
+	}
+	return monitor.await(ctx, isMigrated)
+}
+
+// isMigrated accepts the end of a migration (MIGRATION of QEMU's qapi).
+func isMigrated(event monitorEvent) (bool, error) {
+	if event.Name != "MIGRATION" {
+		return false, nil
+	}
+	var data struct{ Status string }
+	if err := json.Unmarshal(event.Data, &data); err != nil {
+		return false, fmt.Errorf("read monitor's event: %w", err)
+	}
+	switch data.Status {
+	case "completed":
+		return true, nil
+	case "failed", "cancelled":
+		return false, fmt.Errorf("migration of the machine's state: %s", data.Status)
+	}
+	return false, nil
+}
+
+// isUnplugged accepts the guest's having let go of the vsock (DEVICE_DELETED of
+// QEMU's qapi).
+func isUnplugged(event monitorEvent) (bool, error) {
+	var data struct{ Device string }
+	if event.Name != "DEVICE_DELETED" && event.Name != "DEVICE_UNPLUG_GUEST_ERROR" {
+		return false, nil
+	}
+	if err := json.Unmarshal(event.Data, &data); err != nil {
+		return false, fmt.Errorf("read monitor's event: %w", err)
+	}
+	if data.Device != vsockDevice {
+		return false, nil
+	}
+	if event.Name != "DEVICE_DELETED" {
+		return false, errors.New("the guest does not let its vsock be unplugged")
+	}
+	return true, nil
+}
