@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
@@ -41,6 +42,9 @@ func (s *service) ReconfigureNetwork(_ context.Context, req *guestpb.Reconfigure
 func networkChange(req *guestpb.ReconfigureNetworkRequest) (*network.Change, error) {
 	change := &network.Change{Interface: cmp.Or(req.GetInterfaceName(), contract.Interface)}
 	var problems []error
+	if len(change.Interface) >= unix.IFNAMSIZ || strings.Contains(change.Interface, "\x00") {
+		problems = append(problems, fmt.Errorf("%.32q cannot be the name of an interface", change.Interface))
+	}
 	if req.GetMac() != "" {
 		problems = append(problems, change.SetMAC(req.GetMac()))
 	}
