@@ -23,8 +23,9 @@ const patience = 60 * time.Second
 
 // The test binary is also the programs that tests start. This is what they do:
 const (
-	qemuEnv  = "KINDLING_TEST_QEMU"
-	vhostEnv = "KINDLING_TEST_VHOST"
+	qemuEnv    = "KINDLING_TEST_QEMU"
+	vhostEnv   = "KINDLING_TEST_VHOST"
+	monitorEnv = "KINDLING_TEST_MONITOR"
 )
 
 func TestMain(m *testing.M) {
@@ -64,6 +65,8 @@ func fakeQEMU() error {
 		return nil
 	case "starts":
 		fmt.Print("up\n")
+	case "has a monitor":
+		return fakeMonitor()
 	}
 	return forever()
 }

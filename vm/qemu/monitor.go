@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"time"
 )
 
@@ -39,13 +40,22 @@ type monitorMessage struct {
 	Data  json.RawMessage `json:"data"`
 }
 
-// dialMonitor connects to a monitor's socket and ends its negotiation.
-func dialMonitor(ctx context.Context, socket string) (*monitor, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", socket)
+// dialMonitor connects to a machine's monitor, once it listens.
+func (m *Machine) dialMonitor(ctx context.Context) (*monitor, error) {
+	socket := filepath.Join(m.dir, monitorName)
+	var conn net.Conn
+	err := awaitSocket(ctx, socket, m.qemu, func() (err error) {
+		conn, err = net.Dial("unix", socket)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to monitor: %w", err)
 	}
+	return newMonitor(ctx, conn)
+}
+
+// newMonitor ends the negotiation on a new connection.
+func newMonitor(ctx context.Context, conn net.Conn) (*monitor, error) {
 	m := &monitor{conn: conn, lines: bufio.NewScanner(conn)}
 	m.lines.Buffer(nil, maxMonitorLine)
 	if err := m.negotiate(ctx); err != nil {

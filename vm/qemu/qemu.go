@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/kindling-vm/kindling/vm"
@@ -25,8 +26,8 @@ const (
 	vsockName = "vsock.sock"
 	vhostName = "vhost.sock"
 
-	// vhostTimeout bounds how long vhost-device-vsock takes to listen.
-	vhostTimeout = 10 * time.Second
+	// socketTimeout bounds how long a program takes to listen.
+	socketTimeout = 10 * time.Second
 )
 
 // platform is how QEMU runs machines of an architecture.
@@ -87,7 +88,12 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	if err != nil {
 		return nil, err
 	}
-	if err := awaitSocket(ctx, socket, m.vhost); err != nil {
+	// Whoever connects before QEMU is taken for it.
+	isThere := func() error {
+		_, err := os.Stat(socket)
+		return err
+	}
+	if err := awaitSocket(ctx, socket, m.vhost, isThere); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
 	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, platform, accel, restored)...), spec.Serial)
@@ -184,16 +190,17 @@ func (p platform) cpuFor(accel Accel) string {
 	return "max"
 }
 
-// awaitSocket waits until a program has made its socket.
-func awaitSocket(ctx context.Context, name string, p *process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, vhostTimeout, fmt.Errorf("%s did not listen within %v", p.name(), vhostTimeout))
+// awaitSocket waits until a program has made its socket: until try does not fail
+// for want of one.
+func awaitSocket(ctx context.Context, name string, p *process, try func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, socketTimeout, fmt.Errorf("%s did not listen within %v", p.name(), socketTimeout))
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := os.Stat(name); err == nil {
+		if err := try(); err == nil {
 			return nil
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 			return fmt.Errorf("wait for socket: %w", err)
 		}
 		select {

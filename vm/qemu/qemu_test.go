@@ -91,6 +91,11 @@ func TestArguments(t *testing.T) {
 		if diff := cmp.Diff(test.want, arguments(spec, platforms[spec.Arch], test.accel, false)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
+		// A snapshot has no vsock.
+		restored := append(test.want[:len(test.want)-2:len(test.want)-2], "-incoming", "defer")
+		if diff := cmp.Diff(restored, arguments(spec, platforms[spec.Arch], test.accel, true)); diff != "" {
+			t.Errorf("%s, restored (-want +got):\n%s", test.name, diff)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/kindling-vm/kindling/vm"
 )
@@ -27,7 +26,8 @@ const (
 // Restore.
 //
 // The guest sees its vsock unplugged first, since QEMU cannot write the state of
-// one that is another process: connections are lost.
+// one that is another process: connections are lost. After an error the machine
+// may be left without it, or stopped.
 func (m *Machine) Snapshot(ctx context.Context, name string) error {
 	if err := m.snapshot(ctx, name); err != nil {
 		return fmt.Errorf("snapshot machine: %w", err)
@@ -36,7 +36,7 @@ func (m *Machine) Snapshot(ctx context.Context, name string) error {
 }
 
 func (m *Machine) snapshot(ctx context.Context, name string) (err error) {
-	monitor, err := dialMonitor(ctx, filepath.Join(m.dir, monitorName))
+	monitor, err := m.dialMonitor(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,14 +75,14 @@ func keep(partial, name string) error {
 // the same. It returns when the machine runs on; the guest then finds a new
 // vsock.
 func Restore(ctx context.Context, spec vm.Spec, accel Accel, name string) (*Machine, error) {
-	m, err := startPaused(ctx, spec, accel, name)
+	m, err := restore(ctx, spec, accel, name)
 	if err != nil {
 		return nil, fmt.Errorf("restore machine: %w", err)
 	}
 	return m, nil
 }
 
-func startPaused(ctx context.Context, spec vm.Spec, accel Accel, name string) (*Machine, error) {
+func restore(ctx context.Context, spec vm.Spec, accel Accel, name string) (*Machine, error) {
 	if _, err := os.Stat(name); err != nil {
 		return nil, fmt.Errorf("find snapshot: %w", err)
 	}
@@ -91,17 +91,14 @@ func startPaused(ctx context.Context, spec vm.Spec, accel Accel, name string) (*
 		return nil, err
 	}
 	if err := m.resume(ctx, name); err != nil {
-		return nil, errors.Join(err, m.Kill(), m.qemu.err)
+		killErr := m.Kill()
+		return nil, errors.Join(err, m.qemu.err, killErr)
 	}
 	return m, nil
 }
 
 func (m *Machine) resume(ctx context.Context, name string) (err error) {
-	socket := filepath.Join(m.dir, monitorName)
-	if err := awaitSocket(ctx, socket, m.qemu); err != nil {
-		return err
-	}
-	monitor, err := dialMonitor(ctx, socket)
+	monitor, err := m.dialMonitor(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,7 +139,7 @@ func isMigrated(event monitorEvent) (bool, error) {
 	case "completed":
 		return true, nil
 	case "failed", "cancelled":
-		return false, fmt.Errorf("migration of the machine's state: %s", data.Status)
+		return false, fmt.Errorf("move machine's state: %s", data.Status)
 	}
 	return false, nil
 }
@@ -161,7 +158,7 @@ func isUnplugged(event monitorEvent) (bool, error) {
 		return false, nil
 	}
 	if event.Name != "DEVICE_DELETED" {
-		return false, errors.New("the guest does not let its vsock be unplugged")
+		return false, errors.New("unplug vsock: the guest refuses")
 	}
 	return true, nil
 }

@@ -1,0 +1,197 @@
+package qemu
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
+)
+
+// fakeMonitor is QEMU's for one connection. What it does to a command is the
+// value of monitorEnv, or what a machine does of which "state" is the state.
+func fakeMonitor() error {
+	socket := strings.TrimSuffix(qemutest.Argument("-qmp", "unix:"), ",server=on,wait=off")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	conn, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(conn, greeting); err != nil {
+		return err
+	}
+	wrong, wrongAnswer, _ := strings.Cut(os.Getenv(monitorEnv), " ")
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		var request struct {
+			Execute   string
+			Arguments map[string]any
+		}
+		if err := json.Unmarshal(lines.Bytes(), &request); err != nil {
+			return err
+		}
+		answer, err := machineAnswer(request.Execute, request.Arguments)
+		if err != nil {
+			return err
+		}
+		if request.Execute == wrong {
+			if wrongAnswer == "" {
+				return errors.New("has crashed")
+			}
+			answer = wrongAnswer
+		}
+		if _, err := fmt.Fprintln(conn, answer); err != nil {
+			return err
+		}
+	}
+	return forever()
+}
+
+func machineAnswer(command string, arguments map[string]any) (string, error) {
+	const moved = negotiated + "\n" + `{"event": "MIGRATION", "data": {"status": "active"}}` + "\n" + `{"event": "MIGRATION", "data": {"status": "completed"}}`
+	name, _ := arguments["uri"].(string)
+	name = strings.TrimPrefix(name, "file:")
+	switch command {
+	case "device_del":
+		return negotiated + "\n" + `{"event": "DEVICE_DELETED", "data": {"device": "vsock0"}}`, nil
+	case "migrate":
+		return moved, os.WriteFile(name, []byte("state"), 0o600)
+	case "migrate-incoming":
+		if state, err := os.ReadFile(name); err != nil || string(state) != "state" {
+			return "", fmt.Errorf("got state %q, %v", state, err)
+		}
+		return moved, nil
+	}
+	return negotiated, nil
+}
+
+func TestSnapshotAndRestore(t *testing.T) {
+	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
+	t.Setenv(qemuEnv, "has a monitor")
+	spec := newSpec(t, io.Discard)
+	m, err := Start(t.Context(), spec, TCG)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(spec.Dir, "snap, shot")
+	if err := m.Snapshot(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	programs.RequireGone(t)
+	if state, err := os.ReadFile(name); err != nil || string(state) != "state" {
+		t.Errorf("got snapshot %q, %v", state, err)
+	}
+	if _, err := os.Stat(name + ".partial"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a partial snapshot is left: %v", err)
+	}
+	for range 2 {
+		restored, err := Restore(t.Context(), newSpec(t, io.Discard), TCG, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := restored.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+	programs.RequireGone(t)
+}
+
+func TestSnapshotFails(t *testing.T) {
+	tests := []struct{ name, monitor, want string }{
+		{"no vsock", `device_del {"error": {"class": "DeviceNotFound", "desc": "no device"}}`, "snapshot machine: monitor command device_del: DeviceNotFound: no device"},
+		{"guest refuses", `device_del {"return": {}}` + "\n" + `{"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": "vsock0"}}`, "snapshot machine: unplug vsock: the guest refuses"},
+		{"disk full", `migrate {"return": {}}` + "\n" + `{"event": "MIGRATION", "data": {"status": "failed"}}`, "snapshot machine: move machine's state: failed"},
+		{"crash", "migrate", "snapshot machine: monitor command migrate: monitor has closed the connection"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
+			t.Setenv(qemuEnv, "has a monitor")
+			t.Setenv(monitorEnv, test.monitor)
+			spec := newSpec(t, io.Discard)
+			m, err := Start(t.Context(), spec, TCG)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := filepath.Join(spec.Dir, "snapshot")
+			requireError(t, m.Snapshot(t.Context(), name), test.want)
+			if found, err := filepath.Glob(name + "*"); err != nil || len(found) > 0 {
+				t.Errorf("%v is left (%v)", found, err)
+			}
+			if err := m.Kill(); err != nil {
+				t.Error(err)
+			}
+			programs.RequireGone(t)
+		})
+	}
+}
+
+func TestRestoreFails(t *testing.T) {
+	tests := []struct{ name, qemu, monitor, want string }{
+		{"QEMU fails", "fails", "", "qemu-system-x86_64: exit status 1: -blockdev driver=raw: could not open disk"},
+		{"of another machine", "has a monitor", "migrate-incoming", "qemu-system-x86_64: exit status 1: has crashed"},
+		{"no port", "has a monitor", `device_add {"error": {"class": "GenericError", "desc": "Bus 'vsock-port' not found"}}`,
+			"restore machine: monitor command device_add: GenericError: Bus 'vsock-port' not found"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
+			t.Setenv(qemuEnv, test.qemu)
+			t.Setenv(monitorEnv, test.monitor)
+			spec := newSpec(t, io.Discard)
+			name := filepath.Join(spec.Dir, "snapshot")
+			if err := os.WriteFile(name, []byte("state"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			m, err := Restore(t.Context(), spec, TCG, name)
+			if m != nil {
+				t.Error("got a machine")
+			}
+			requireError(t, err, "restore machine: ", test.want)
+			programs.RequireGone(t)
+		})
+	}
+}
+
+// TestRestoreWithoutSnapshot checks that nothing is started for nothing.
+func TestRestoreWithoutSnapshot(t *testing.T) {
+	programs := qemutest.Use(t)
+	spec := newSpec(t, io.Discard)
+	_, err := Restore(t.Context(), spec, TCG, filepath.Join(spec.Dir, "none"))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got error %v, want %v", err, os.ErrNotExist)
+	}
+	requireError(t, err, "restore machine: find snapshot: ")
+	programs.RequireGone(t)
+}
+
+// TestSnapshotContext has a caller that has gone.
+func TestSnapshotContext(t *testing.T) {
+	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
+	t.Setenv(qemuEnv, "has a monitor")
+	spec := newSpec(t, io.Discard)
+	m, err := Start(t.Context(), spec, TCG)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := errors.New("gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	if err := m.Snapshot(ctx, filepath.Join(spec.Dir, "snapshot")); !errors.Is(err, gone) {
+		t.Errorf("got error %v, want %v", err, gone)
+	}
+	if err := m.Kill(); err != nil {
+		t.Error(err)
+	}
+	programs.RequireGone(t)
+}
