@@ -3,12 +3,15 @@
 package boot
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,41 +55,40 @@ func TestRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := original.Kill(); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
 			t.Logf("serial output of the original:\n%s", &serial)
 		}
-	}()
+	})
 	m := connect(t, ctx, dir)
 	// The snapshot is years old.
 	m.run(t, "date -s '2024-02-03 04:05:06'")
+	agentPID := m.run(t, "echo $PPID")
+	lost := m.start(t, "echo up; exec sleep 4321")
 	snapshot := filepath.Join(dir, "snapshot")
 	start := time.Now()
 	if err := original.Snapshot(ctx, snapshot); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("snapshot: %v", time.Since(start))
+	if err := <-lost; err == nil {
+		t.Error("exec that ran at the snapshot: got no error")
+	}
+	requireRefusesCut(t, ctx, spec, set.accel, snapshot)
 
 	var unseeded, seeded, ids []string
 	for i := range 2 {
-		own := shortDir(t)
-		var serial bytes.Buffer
-		spec := spec
-		spec.Dir, spec.CID, spec.Serial = own, uint32(100+i), &serial
-		spec.Disks = append([]vm.Disk(nil), spec.Disks...)
-		spec.Disks[1].Path = copyFile(t, spec.Disks[1].Path, own)
 		start := time.Now()
-		restored, err := qemu.Restore(ctx, spec, set.accel, snapshot)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := connect(t, ctx, own)
+		m := restore(t, ctx, spec, set.accel, snapshot, uint32(100+i))
 		t.Logf("copy %d: agent reached after %v", i, time.Since(start))
+		if got := m.run(t, "echo $PPID"); got != agentPID {
+			t.Errorf("agent is process %q, want the snapshot's, %q", got, agentPID)
+		}
 		unseeded = append(unseeded, m.random(t))
-		if err := m.ReseedRandom(ctx, []byte(fmt.Sprintf("a seed of its own for copy number %d", i))); err != nil {
+		if err := m.ReseedRandom(ctx, fmt.Appendf(nil, "a seed of its own for copy number %d", i)); err != nil {
 			t.Error(err)
 		}
 		seeded = append(seeded, m.random(t))
@@ -94,15 +96,12 @@ func TestRestore(t *testing.T) {
 			t.Errorf("restore generation is %q, want 1", got)
 		}
 		m.requireClock(t)
-		ids = append(ids, m.requireIdentity(t, fmt.Sprint("copy", i)))
+		ids = append(ids, m.requireIdentity(t, fmt.Sprint("copy ", i)))
 		m.requireNetwork(t)
-		if err := restored.Kill(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("serial output of copy %d:\n%s", i, &serial)
-		}
+		// The command of the call that was lost.
+		m.run(t, "while pgrep -f 'sleep [4]321'; do sleep 0.1; done")
 	}
+	// They are the same as a rule; no guest promises that.
 	t.Logf("random bytes before they are reseeded: %v", unseeded)
 	if seeded[0] == seeded[1] {
 		t.Errorf("both copies read %s", seeded[0])
@@ -110,6 +109,48 @@ func TestRestore(t *testing.T) {
 	if ids[0] == ids[1] {
 		t.Errorf("both copies have machine ID %s", ids[0])
 	}
+}
+
+// restore makes a machine of a copy, which lives until the end of the test, and
+// reaches its agent.
+func restore(t *testing.T, ctx context.Context, spec vm.Spec, accel qemu.Accel, snapshot string, cid uint32) *copied {
+	t.Helper()
+	var serial bytes.Buffer
+	spec.Dir, spec.CID, spec.Serial = shortDir(t), cid, &serial
+	spec.Disks = slices.Clone(spec.Disks)
+	spec.Disks[1].Path = copyFile(t, spec.Disks[1].Path, spec.Dir)
+	m, err := qemu.Restore(ctx, spec, accel, snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Kill(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("serial output of the copy with context ID %d:\n%s", cid, &serial)
+		}
+	})
+	return connect(t, ctx, spec.Dir)
+}
+
+// requireRefusesCut loads the first half of a snapshot.
+func requireRefusesCut(t *testing.T, ctx context.Context, spec vm.Spec, accel qemu.Accel, snapshot string) {
+	t.Helper()
+	cut := copyFile(t, snapshot, shortDir(t))
+	info, err := os.Stat(cut)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(cut, info.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	spec.Dir = shortDir(t)
+	m, err := qemu.Restore(ctx, spec, accel, cut)
+	if m != nil || err == nil {
+		t.Fatalf("half of a snapshot: got %v, %v, want an error", m, err)
+	}
+	t.Logf("half of a snapshot: %v", err)
 }
 
 // connect reaches the agent anew.
@@ -139,6 +180,22 @@ func (c *copied) run(t *testing.T, script string) string {
 		t.Fatalf("%s: %d, %v\n%s", script, code, err, &stderr)
 	}
 	return stdout.String()
+}
+
+// start starts a script that prints a line first, and gives the error of its end.
+func (c *copied) start(t *testing.T, script string) <-chan error {
+	t.Helper()
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Exec(c.ctx, agent.ExecOptions{Command: []string{"sh", "-c", script}, Stdout: write})
+		_ = write.CloseWithError(err)
+		ended <- err
+	}()
+	if _, err := bufio.NewReader(read).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return ended
 }
 
 // random reads what a program would read for a key.
@@ -179,12 +236,22 @@ func (c *copied) requireIdentity(t *testing.T, instance string) string {
 	return id
 }
 
-// requireNetwork changes names only: the machine has no interface to change.
+// requireNetwork changes the one interface that the machine has.
 func (c *copied) requireNetwork(t *testing.T) {
 	t.Helper()
-	err := c.ReconfigureNetwork(c.ctx, agent.NetworkIdentity{IPv4: "10.0.0.2", PrefixLength: 24, DNSServers: []string{"10.0.0.1"}})
-	if status.Code(err) != codes.NotFound {
-		t.Errorf("change of an interface that is not there: got error %v, want code %v", err, codes.NotFound)
+	identity := agent.NetworkIdentity{IPv4: "127.0.0.9", PrefixLength: 8, DNSServers: []string{"10.0.0.1"}}
+	if err := c.ReconfigureNetwork(c.ctx, identity); status.Code(err) != codes.NotFound {
+		t.Errorf("change of eth0, which is not there: got error %v, want code %v", err, codes.NotFound)
+	}
+	identity.Interface = "lo"
+	if err := c.ReconfigureNetwork(c.ctx, identity); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.run(t, "ip -4 -o addr show dev lo up"); !strings.Contains(got, " 127.0.0.9/8 ") || strings.Contains(got, " 127.0.0.1/8 ") {
+		t.Errorf("lo has %q, want 127.0.0.9/8", got)
+	}
+	if got := c.run(t, "cat /etc/resolv.conf"); got != "nameserver 10.0.0.1\n" {
+		t.Errorf("/etc/resolv.conf has %q", got)
 	}
 }
 

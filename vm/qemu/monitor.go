@@ -73,12 +73,12 @@ func (m *monitor) negotiate(ctx context.Context) error {
 	if greeting.Greeting == nil {
 		return errors.New("got no greeting")
 	}
-	return m.execute(ctx, "qmp_capabilities", nil)
+	return m.execute(ctx, "qmp_capabilities", nil, nil)
 }
 
 // execute runs a command, with arguments that encode as a JSON object or nil,
-// and waits for its answer, which it drops.
-func (m *monitor) execute(ctx context.Context, command string, arguments any) error {
+// and waits for its answer, which it decodes into result unless that is nil.
+func (m *monitor) execute(ctx context.Context, command string, arguments, result any) error {
 	defer m.within(ctx)()
 	request, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
@@ -97,6 +97,11 @@ func (m *monitor) execute(ctx context.Context, command string, arguments any) er
 			return fmt.Errorf("monitor command %s: %w", command, err)
 		case message.Error != nil:
 			return fmt.Errorf("monitor command %s: %s: %s", command, message.Error.Class, message.Error.Desc)
+		case message.Return != nil && result != nil:
+			if err := json.Unmarshal(message.Return, result); err != nil {
+				return fmt.Errorf("monitor command %s: %w", command, err)
+			}
+			return nil
 		case message.Return != nil:
 			return nil
 		case message.Event != "":

@@ -56,21 +56,26 @@ func TestMonitor(t *testing.T) {
 		[]string{negotiated},
 		[]string{`{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}`, `{"event": "RESUME", "data": {"a": 1}}`, `{"return": {"b": 2}}`},
 		[]string{`{"error": {"class": "GenericError", "desc": "Bus 'x' not found"}}`},
-		[]string{`{"return": {}}`, `{"event": "SHUTDOWN", "data": {"guest": true}}`},
+		[]string{`{"return": {"status": "running"}}`},
+		[]string{`{"return": []}`, `{"event": "SHUTDOWN", "data": {"guest": true}}`},
 	)
 	m, err := newMonitor(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.execute(t.Context(), "stop", nil); err != nil {
+	if err := m.execute(t.Context(), "stop", nil, nil); err != nil {
 		t.Error(err)
 	}
-	err = m.execute(t.Context(), "device_add", map[string]string{"driver": "d", "bus": "x"})
+	err = m.execute(t.Context(), "device_add", map[string]string{"driver": "d", "bus": "x"}, nil)
 	if want := "monitor command device_add: GenericError: Bus 'x' not found"; err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
-	if err := m.execute(t.Context(), "quit", nil); err != nil {
-		t.Error(err)
+	var status struct{ Status string }
+	if err := m.execute(t.Context(), "query-status", nil, &status); err != nil || status.Status != "running" {
+		t.Errorf("got status %q, %v, want running", status.Status, err)
+	}
+	if err := m.execute(t.Context(), "query-status", nil, &status); err == nil {
+		t.Error("got no error of an answer of another form")
 	}
 	var events []string
 	err = m.await(t.Context(), func(event monitorEvent) (bool, error) {
@@ -89,7 +94,7 @@ func TestMonitor(t *testing.T) {
 	}
 	want := []string{
 		`{"execute":"qmp_capabilities"}`, `{"execute":"stop"}`,
-		`{"execute":"device_add","arguments":{"bus":"x","driver":"d"}}`, `{"execute":"quit"}`,
+		`{"execute":"device_add","arguments":{"bus":"x","driver":"d"}}`, `{"execute":"query-status"}`, `{"execute":"query-status"}`,
 	}
 	if diff := cmp.Diff(want, asked()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
@@ -130,7 +135,7 @@ func TestMonitorContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error)
-	go func() { done <- m.execute(ctx, "stop", nil) }()
+	go func() { done <- m.execute(ctx, "stop", nil, nil) }()
 	cancel(gone)
 	if err := <-done; !errors.Is(err, gone) {
 		t.Errorf("got error %v, want %v", err, gone)
@@ -152,7 +157,7 @@ func TestEvents(t *testing.T) {
 		{"other", isMigrated, monitorEvent{"STOP", nil}, false, ""},
 		{"under way", isMigrated, monitorEvent{"MIGRATION", json.RawMessage(`{"status": "active"}`)}, false, ""},
 		{"done", isMigrated, monitorEvent{"MIGRATION", json.RawMessage(`{"status": "completed"}`)}, true, ""},
-		{"failed", isMigrated, monitorEvent{"MIGRATION", json.RawMessage(`{"status": "failed"}`)}, false, "move machine's state: failed"},
+		{"failed", isMigrated, monitorEvent{"MIGRATION", json.RawMessage(`{"status": "failed"}`)}, false, "QEMU's migration failed"},
 		{"malformed", isMigrated, monitorEvent{"MIGRATION", nil}, false, "read monitor's event: unexpected end of JSON input"},
 		{"other", isUnplugged, monitorEvent{"MIGRATION", nil}, false, ""},
 		{"device", isUnplugged, monitorEvent{"DEVICE_DELETED", json.RawMessage(`{"device": "vsock0", "path": "/machine/peripheral/vsock0"}`)}, true, ""},

@@ -41,17 +41,17 @@ func (m *Machine) snapshot(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, monitor.close()) }()
-	if err := monitor.execute(ctx, "device_del", map[string]string{"id": vsockDevice}); err != nil {
+	if err := monitor.execute(ctx, "device_del", map[string]string{"id": vsockDevice}, nil); err != nil {
 		return err
 	}
 	if err := monitor.await(ctx, isUnplugged); err != nil {
 		return err
 	}
-	if err := monitor.execute(ctx, "stop", nil); err != nil {
+	if err := monitor.execute(ctx, "stop", nil, nil); err != nil {
 		return err
 	}
 	partial := name + ".partial"
-	if err := migrate(ctx, monitor, "migrate", partial); err != nil {
+	if err := migrate(ctx, monitor, "migrate", map[string]any{"uri": "file:" + partial}); err != nil {
 		return errors.Join(err, os.RemoveAll(partial))
 	}
 	if err := m.Kill(); err != nil {
@@ -103,27 +103,42 @@ func (m *Machine) resume(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, monitor.close()) }()
-	if err := migrate(ctx, monitor, "migrate-incoming", name); err != nil {
+	// It would end before it has told why.
+	arguments := map[string]any{"uri": "file:" + name, "exit-on-error": false}
+	if err := migrate(ctx, monitor, "migrate-incoming", arguments); err != nil {
 		return err
 	}
 	device := map[string]string{"driver": "vhost-user-vsock-pci", "id": vsockDevice, "bus": vsockPort, "chardev": vsockChardev}
-	if err := monitor.execute(ctx, "device_add", device); err != nil {
+	if err := monitor.execute(ctx, "device_add", device, nil); err != nil {
 		return err
 	}
-	return monitor.execute(ctx, "cont", nil)
+	return monitor.execute(ctx, "cont", nil, nil)
 }
+
+// errNotMigrated tells of a migration that has ended without success.
+var errNotMigrated = errors.New("QEMU's migration failed")
 
 // migrate runs a command that moves a machine's state to or from a file, and
 // waits for its end.
-func migrate(ctx context.Context, monitor *monitor, command, name string) error {
+func migrate(ctx context.Context, monitor *monitor, command string, arguments map[string]any) error {
 	capability := map[string]any{"capability": "events", "state": true}
-	if err := monitor.execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": []any{capability}}); err != nil {
+	if err := monitor.execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": []any{capability}}, nil); err != nil {
 		return err
 	}
-	if err := monitor.execute(ctx, command, map[string]string{"uri": "file:" + name}); err != nil {
+	if err := monitor.execute(ctx, command, arguments, nil); err != nil {
 		return err
 	}
-	return monitor.await(ctx, isMigrated)
+	err := monitor.await(ctx, isMigrated)
+	if errors.Is(err, errNotMigrated) {
+		var outcome struct {
+			Desc string `json:"error-desc"`
+		}
+		if queryErr := monitor.execute(ctx, "query-migrate", nil, &outcome); queryErr != nil {
+			return errors.Join(err, queryErr)
+		}
+		return fmt.Errorf("%w: %s", err, outcome.Desc)
+	}
+	return err
 }
 
 // isMigrated accepts the end of a migration (MIGRATION of QEMU's qapi).
@@ -135,13 +150,10 @@ func isMigrated(event monitorEvent) (bool, error) {
 	if err := json.Unmarshal(event.Data, &data); err != nil {
 		return false, fmt.Errorf("read monitor's event: %w", err)
 	}
-	switch data.Status {
-	case "completed":
-		return true, nil
-	case "failed", "cancelled":
-		return false, fmt.Errorf("move machine's state: %s", data.Status)
+	if data.Status == "failed" || data.Status == "cancelled" {
+		return false, errNotMigrated
 	}
-	return false, nil
+	return data.Status == "completed", nil
 }
 
 // isUnplugged accepts the guest's having let go of the vsock (DEVICE_DELETED of

@@ -64,6 +64,8 @@ func machineAnswer(command string, arguments map[string]any) (string, error) {
 	switch command {
 	case "device_del":
 		return negotiated + "\n" + `{"event": "DEVICE_DELETED", "data": {"device": "vsock0"}}`, nil
+	case "query-migrate":
+		return `{"return": {"status": "failed", "error-desc": "No space left on device"}}`, nil
 	case "migrate":
 		return moved, os.WriteFile(name, []byte("state"), 0o600)
 	case "migrate-incoming":
@@ -110,7 +112,7 @@ func TestSnapshotFails(t *testing.T) {
 	tests := []struct{ name, monitor, want string }{
 		{"no vsock", `device_del {"error": {"class": "DeviceNotFound", "desc": "no device"}}`, "snapshot machine: monitor command device_del: DeviceNotFound: no device"},
 		{"guest refuses", `device_del {"return": {}}` + "\n" + `{"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": "vsock0"}}`, "snapshot machine: unplug vsock: the guest refuses"},
-		{"disk full", `migrate {"return": {}}` + "\n" + `{"event": "MIGRATION", "data": {"status": "failed"}}`, "snapshot machine: move machine's state: failed"},
+		{"disk full", `migrate {"return": {}}` + "\n" + `{"event": "MIGRATION", "data": {"status": "failed"}}`, "snapshot machine: QEMU's migration failed: No space left on device"},
 		{"crash", "migrate", "snapshot machine: monitor command migrate: monitor has closed the connection"},
 	}
 	for _, test := range tests {
@@ -139,7 +141,8 @@ func TestSnapshotFails(t *testing.T) {
 func TestRestoreFails(t *testing.T) {
 	tests := []struct{ name, qemu, monitor, want string }{
 		{"QEMU fails", "fails", "", "qemu-system-x86_64: exit status 1: -blockdev driver=raw: could not open disk"},
-		{"of another machine", "has a monitor", "migrate-incoming", "qemu-system-x86_64: exit status 1: has crashed"},
+		{"crash", "has a monitor", "migrate-incoming", "qemu-system-x86_64: exit status 1: has crashed"},
+		{"cut", "has a monitor", `migrate-incoming {"return": {}}` + "\n" + `{"event": "MIGRATION", "data": {"status": "failed"}}`, "restore machine: QEMU's migration failed: No space"},
 		{"no port", "has a monitor", `device_add {"error": {"class": "GenericError", "desc": "Bus 'vsock-port' not found"}}`,
 			"restore machine: monitor command device_add: GenericError: Bus 'vsock-port' not found"},
 	}
