@@ -12,7 +12,9 @@ import (
 )
 
 // RebindIdentity gives the guest the machine ID that an instance's ID makes.
-func (s *service) RebindIdentity(_ context.Context, req *guestpb.RebindIdentityRequest) (*guestpb.RebindIdentityResponse, error) {
+func (s *service) RebindIdentity(
+	_ context.Context, req *guestpb.RebindIdentityRequest,
+) (*guestpb.RebindIdentityResponse, error) {
 	if req.GetInstanceId() == "" {
 		return nil, status.Error(codes.InvalidArgument, "instance ID is empty")
 	}

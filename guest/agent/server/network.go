@@ -23,11 +23,15 @@ import (
 // ReconfigureNetwork gives an interface another identity. All that the request
 // says is looked at before anything is changed; a call that failed later may be
 // made again.
-func (s *service) ReconfigureNetwork(_ context.Context, req *guestpb.ReconfigureNetworkRequest) (*guestpb.ReconfigureNetworkResponse, error) {
+func (s *service) ReconfigureNetwork(
+	_ context.Context, req *guestpb.ReconfigureNetworkRequest,
+) (*guestpb.ReconfigureNetworkResponse, error) {
 	change, err := networkChange(req)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	s.reconfigure.Lock()
+	defer s.reconfigure.Unlock()
 	if err := change.Apply(); errors.Is(err, unix.ENODEV) {
 		return nil, status.Error(codes.NotFound, err.Error())
 	} else if err != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"sync"
 
 	"github.com/kindling-vm/kindling/guest/agent/internal/clock"
 	"github.com/kindling-vm/kindling/guest/agent/internal/identity"
@@ -15,8 +16,10 @@ type copied struct {
 	random    *random.Generator
 	machineID identity.Files
 	root      string // below which the image's files are
+
+	reconfigure sync.Mutex // one change of the network at a time
 }
 
-func newCopied(o Options) copied {
-	return copied{clock: cmp.Or(o.Clock, clock.System()), random: random.System(), machineID: identity.System(), root: "/"}
+func newCopied(o Options) *copied {
+	return &copied{clock: cmp.Or(o.Clock, clock.System()), random: random.System(), machineID: identity.System(), root: "/"}
 }

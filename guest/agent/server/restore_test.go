@@ -51,7 +51,7 @@ func TestSyncClock(t *testing.T) {
 	if !nstest.Inside(t, 0) {
 		return
 	}
-	s := &service{copied: copied{clock: clock.System()}}
+	s := &service{copied: &copied{clock: clock.System()}}
 	const hour = int64(time.Hour)
 	resp, err := s.SyncClock(t.Context(), &guestpb.SyncClockRequest{HostUnixNanos: time.Now().UnixNano() - hour, ThresholdNanos: 2 * hour})
 	if offset := resp.GetOffsetNanos(); err != nil || resp.GetStepped() || offset < hour || offset > hour+int64(time.Minute) {
@@ -70,7 +70,7 @@ func TestReseedRandom(t *testing.T) {
 	if !nstest.Inside(t, 0) {
 		return
 	}
-	s := &service{copied: copied{random: random.System()}}
+	s := &service{copied: &copied{random: random.System()}}
 	for _, test := range []struct {
 		name   string
 		length int
@@ -102,7 +102,7 @@ func TestReseedRandom(t *testing.T) {
 
 func TestRebindIdentity(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "machine-id")
-	s := &service{copied: copied{machineID: identity.Files{MachineID: file}}}
+	s := &service{copied: &copied{machineID: identity.Files{MachineID: file}}}
 	_, err := s.RebindIdentity(t.Context(), &guestpb.RebindIdentityRequest{})
 	requireCode(t, "no instance", err, codes.InvalidArgument, "instance ID is empty")
 	if _, err := os.Lstat(file); !errors.Is(err, os.ErrNotExist) {
@@ -135,7 +135,7 @@ func TestReconfigureNetworkRefuses(t *testing.T) {
 		return
 	}
 	root := t.TempDir()
-	s := &service{copied: copied{root: root}}
+	s := &service{copied: &copied{root: root}}
 	for _, test := range []struct {
 		name    string
 		request *guestpb.ReconfigureNetworkRequest
@@ -174,7 +174,7 @@ func TestReconfigureNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	s := &service{copied: copied{root: root}}
+	s := &service{copied: &copied{root: root}}
 	// As systemd-resolved has it.
 	link := filepath.Join(root, "etc/resolv.conf")
 	if err := errors.Join(os.Mkdir(filepath.Dir(link), 0o755), os.Symlink("../run/systemd/resolve/stub-resolv.conf", link)); err != nil {

@@ -66,7 +66,7 @@ type service struct {
 	maxExecs int64
 	named    registry
 	counters counters
-	copied
+	*copied
 }
 
 func newService(o Options) *service {

@@ -61,8 +61,7 @@ func Keep(ctx context.Context, clock *Clock, logger *log.Logger) {
 	if kernelLog != nil {
 		forks := make(chan struct{})
 		k.forks = forks
-		stop := context.AfterFunc(ctx, func() { _ = kernelLog.Close() })
-		defer stop()
+		defer kernelLog.Close() // which ends the wait for its next record
 		go func() {
 			if err := watchForks(ctx, kernelLog, forks); err != nil {
 				logger.Printf("%s %v", logTag, err)

@@ -142,7 +142,7 @@ func TestWriteMounted(t *testing.T) {
 		{"read-only from nowhere", true, "none", unix.EROFS},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := nstest.TempDir(t)
 			name, runtime := filepath.Join(dir, "etc/machine-id"), filepath.Join(dir, "run/machine-id")
 			write(t, name, "below\n")
 			write(t, runtime, oldID+" and more\n")
