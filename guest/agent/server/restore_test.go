@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -45,58 +46,71 @@ func TestSyncClockRefuses(t *testing.T) {
 	}
 }
 
-// TestSyncClock asks for the machine's own clock, which the namespace does not
-// let it set.
 func TestSyncClock(t *testing.T) {
-	if !nstest.Inside(t, 0) {
-		return
-	}
-	s := &service{copied: &copied{clock: clock.System()}}
 	const hour = int64(time.Hour)
-	resp, err := s.SyncClock(t.Context(), &guestpb.SyncClockRequest{HostUnixNanos: time.Now().UnixNano() - hour, ThresholdNanos: 2 * hour})
-	if offset := resp.GetOffsetNanos(); err != nil || resp.GetStepped() || offset < hour || offset > hour+int64(time.Minute) {
-		t.Errorf("within the threshold: got %v, %v, want an offset of an hour", resp, err)
+	host := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	guest, refused := host.Add(time.Hour), error(nil)
+	s := &service{copied: &copied{clock: clock.New(func() time.Time { return guest }, func(at time.Time) error {
+		if refused == nil {
+			guest = at
+		}
+		return refused
+	})}}
+	for _, test := range []struct {
+		name      string
+		threshold int64
+		refused   error
+		offset    int64
+		stepped   bool
+		steps     uint64
+		wantErr   string
+	}{
+		{"within the threshold", hour, nil, hour, false, 0, ""},
+		{"not set", 0, unix.EPERM, 0, false, 0, "sync clock: set clock: operation not permitted"},
+		{"beyond a second", 0, nil, hour, true, 1, ""},
+		{"set before", 0, nil, 0, false, 1, ""},
+	} {
+		refused = test.refused
+		resp, err := s.SyncClock(t.Context(), &guestpb.SyncClockRequest{HostUnixNanos: host.UnixNano(), ThresholdNanos: test.threshold})
+		if resp.GetOffsetNanos() != test.offset || resp.GetStepped() != test.stepped || s.clock.Steps() != test.steps ||
+			(err == nil) != (test.wantErr == "") || err != nil && err.Error() != test.wantErr {
+			t.Errorf("%s: got %v, %v after %d steps", test.name, resp, err, s.clock.Steps())
+		}
 	}
-	resp, err = s.SyncClock(t.Context(), &guestpb.SyncClockRequest{HostUnixNanos: time.Now().UnixNano() - hour})
-	if want := "sync clock: set clock: operation not permitted"; resp != nil || !errors.Is(err, unix.EPERM) || err.Error() != want {
-		t.Errorf("beyond it: got %v, %v, want error %s", resp, err, want)
-	}
-	if steps := s.clock.Steps(); steps != 0 {
-		t.Errorf("got %d steps of a clock that was not set", steps)
+	if !guest.Equal(host) {
+		t.Errorf("the clock is at %v, want %v", guest, host)
 	}
 }
 
 func TestReseedRandom(t *testing.T) {
-	if !nstest.Inside(t, 0) {
-		return
-	}
-	s := &service{copied: &copied{random: random.System()}}
+	var refused error
+	generator := &random.Generator{Root: t.TempDir(), Device: os.DevNull, Ioctl: func(uintptr, uint, []byte) error { return refused }}
+	s := &service{copied: &copied{random: generator}}
 	for _, test := range []struct {
-		name   string
-		length int
-		code   codes.Code
-		want   string
+		name    string
+		length  int
+		refused error
+		code    codes.Code
+		want    string
 	}{
-		{"no seed", 0, codes.InvalidArgument, "seed has 0 bytes, want at least 32"},
-		{"short seed", 31, codes.InvalidArgument, "seed has 31 bytes, want at least 32"},
-		// The kernel refuses it to root of a namespace.
-		{"refused", 32, codes.Unknown, "reseed random: add entropy: operation not permitted"},
+		{"no seed", 0, nil, codes.InvalidArgument, "seed has 0 bytes, want at least 32"},
+		{"short seed", 31, nil, codes.InvalidArgument, "seed has 31 bytes, want at least 32"},
+		{"refused", 32, unix.EPERM, codes.Unknown, "reseed random: add entropy: operation not permitted"},
+		{"done", 32, nil, codes.OK, ""},
 	} {
-		seed := make([]byte, test.length)
-		for i := range seed {
-			seed[i] = 's'
-		}
+		refused = test.refused
+		seed := bytes.Repeat([]byte("s"), test.length)
 		resp, err := s.ReseedRandom(t.Context(), &guestpb.ReseedRandomRequest{Seed: seed})
 		requireCode(t, test.name, err, test.code, test.want)
-		if resp != nil {
-			t.Errorf("%s: got an answer", test.name)
+		if (resp != nil) != (test.code == codes.OK) {
+			t.Errorf("%s: got answer %v", test.name, resp)
 		}
-		for _, b := range seed {
-			if b != 0 {
-				t.Errorf("%s: the seed is left in memory", test.name)
-				break
-			}
+		if bytes.Contains(seed, []byte("s")) {
+			t.Errorf("%s: the seed is left in memory", test.name)
 		}
+	}
+	if got := generator.Reseeds(); got != 1 {
+		t.Errorf("got %d reseeds, want 1", got)
 	}
 }
 

@@ -28,8 +28,11 @@ type Clock struct {
 }
 
 // System returns the machine's wall clock.
-func System() *Clock {
-	return &Clock{now: time.Now, set: setRealtime}
+func System() *Clock { return New(time.Now, setRealtime) }
+
+// New returns a clock that is read and set by functions.
+func New(now func() time.Time, set func(time.Time) error) *Clock {
+	return &Clock{now: now, set: set}
 }
 
 // Sync compares the clock to the host's and sets it if it is off by more than

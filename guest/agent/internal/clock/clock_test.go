@@ -24,15 +24,12 @@ type fake struct {
 }
 
 func (f *fake) clock() *Clock {
-	return &Clock{
-		now: func() time.Time { return f.at },
-		set: func(t time.Time) error {
-			if f.err == nil {
-				f.at = t
-			}
-			return f.err
-		},
-	}
+	return New(func() time.Time { return f.at }, func(t time.Time) error {
+		if f.err == nil {
+			f.at = t
+		}
+		return f.err
+	})
 }
 
 func TestSync(t *testing.T) {

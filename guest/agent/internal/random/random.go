@@ -28,9 +28,10 @@ const maxGeneration = 32
 // Generator is the kernel's random number generator, and a number by which
 // programs learn that it was reseeded.
 type Generator struct {
-	root       string // below which the generation's file is
-	device     string
-	ioctl      func(fd uintptr, request uint, argument []byte) error
+	Root   string // below which the generation's file is
+	Device string // of the generator
+	// Ioctl is ioctl(2) with a pointer to the argument, or none to an empty one.
+	Ioctl      func(fd uintptr, request uint, argument []byte) error
 	mu         sync.Mutex
 	generation uint64
 	reseeds    atomic.Uint64
@@ -38,7 +39,7 @@ type Generator struct {
 
 // System returns the machine's generator.
 func System() *Generator {
-	return &Generator{root: "/", device: "/dev/urandom", ioctl: ioctl}
+	return &Generator{Root: "/", Device: "/dev/urandom", Ioctl: ioctl}
 }
 
 // Reseed mixes a seed, of at least MinSeed bytes, into the generator and makes
@@ -64,7 +65,7 @@ func (g *Generator) reseed(seed []byte) (err error) {
 	if len(seed) < MinSeed {
 		return fmt.Errorf("seed has %d bytes, want at least %d", len(seed), MinSeed)
 	}
-	device, err := os.OpenFile(g.device, os.O_WRONLY, 0)
+	device, err := os.OpenFile(g.Device, os.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("open random number generator: %w", err)
 	}
@@ -75,16 +76,15 @@ func (g *Generator) reseed(seed []byte) (err error) {
 	info = binary.NativeEndian.AppendUint32(info, uint32(len(seed)*8))
 	info = binary.NativeEndian.AppendUint32(info, uint32(len(seed)))
 	info = append(info, seed...)
-	if err := g.ioctl(device.Fd(), unix.RNDADDENTROPY, info); err != nil {
+	if err := g.Ioctl(device.Fd(), unix.RNDADDENTROPY, info); err != nil {
 		return fmt.Errorf("add entropy: %w", err)
 	}
-	if err := g.ioctl(device.Fd(), unix.RNDRESEEDCRNG, nil); err != nil {
+	if err := g.Ioctl(device.Fd(), unix.RNDRESEEDCRNG, nil); err != nil {
 		return fmt.Errorf("reseed random number generator: %w", err)
 	}
 	return nil
 }
 
-// ioctl is ioctl(2) with a pointer to the argument, if there is one.
 func ioctl(fd uintptr, request uint, argument []byte) error {
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, uintptr(request), uintptr(unsafe.Pointer(unsafe.SliceData(argument))))
 	if errno != 0 {
@@ -96,7 +96,7 @@ func ioctl(fd uintptr, request uint, argument []byte) error {
 // countUp writes the next generation. An agent that was started again goes on
 // from the file, and one whose file is not its own from what it knows.
 func (g *Generator) countUp() (err error) {
-	root, err := inroot.Open(g.root)
+	root, err := inroot.Open(g.Root)
 	if err != nil {
 		return err
 	}

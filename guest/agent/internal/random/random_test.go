@@ -37,7 +37,7 @@ func (f *fake) ioctl(_ uintptr, request uint, argument []byte) error {
 func (f *fake) generator(t *testing.T) (g *Generator, generationFile string) {
 	t.Helper()
 	root := t.TempDir()
-	return &Generator{root: root, device: os.DevNull, ioctl: f.ioctl}, filepath.Join(root, contract.RestoreGenerationFile)
+	return &Generator{Root: root, Device: os.DevNull, Ioctl: f.ioctl}, filepath.Join(root, contract.RestoreGenerationFile)
 }
 
 func requireGeneration(t *testing.T, name, want string) {
@@ -110,7 +110,7 @@ func TestReseedRefused(t *testing.T) {
 		return
 	}
 	g := System()
-	g.root = t.TempDir()
+	g.Root = t.TempDir()
 	if err := g.Reseed(make([]byte, MinSeed)); !errors.Is(err, unix.EPERM) {
 		t.Errorf("got error %v, want %v", err, unix.EPERM)
 	}
@@ -130,7 +130,7 @@ func TestGeneration(t *testing.T) {
 	}
 	reseed("1\n")
 	reseed("2\n")
-	g = &Generator{root: g.root, device: g.device, ioctl: g.ioctl} // started again
+	g = &Generator{Root: g.Root, Device: g.Device, Ioctl: g.Ioctl} // started again
 	reseed("3\n")
 	for _, content := range []string{"", "-7\n", "1\n", "9223372036854775808\n", "a line of more than thirty-two bytes\n"} {
 		last := g.generation
@@ -141,7 +141,7 @@ func TestGeneration(t *testing.T) {
 			t.Errorf("behind %q: got generation %d, %v, want %d", content, g.generation, err, last+1)
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(g.root, "run")); err != nil {
+	if err := os.RemoveAll(filepath.Join(g.Root, "run")); err != nil {
 		t.Fatal(err)
 	}
 	reseed("9\n")
