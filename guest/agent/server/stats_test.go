@@ -6,16 +6,30 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kindling-vm/kindling/guest/agent/internal/clock"
+	"github.com/kindling-vm/kindling/guest/agent/internal/random"
 	"github.com/kindling-vm/kindling/guest/guestpb"
 )
 
 func TestStats(t *testing.T) {
-	s := newService(Options{Refused: func() uint64 { return 7 }})
+	wrong := clock.New(func() time.Time { return time.Unix(0, 0) }, func(time.Time) error { return nil })
+	s := newService(Options{Refused: func() uint64 { return 7 }, Clock: wrong})
+	s.random = &random.Generator{Root: t.TempDir(), Device: os.DevNull, Ioctl: func(uintptr, uint, []byte) error { return nil }}
+	for range 3 {
+		if err := s.random.Reseed(make([]byte, random.MinSeed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		if _, _, err := wrong.Sync(time.Now(), time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
 	got, err := s.Stats(t.Context(), &guestpb.StatsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.GetConnectionsRejected() != 7 {
+	if got.GetConnectionsRejected() != 7 || got.GetReseeds() != 3 || got.GetClockSteps() != 4 {
 		t.Errorf("counters: got %v", got)
 	}
 	const mib = 1 << 20
