@@ -23,9 +23,11 @@ import (
 //	random       ReseedRandom
 //	shutdown     grace_seconds and reason of ShutdownRequest
 //	signal       exec_id of ExecStart, SignalExec, signal and timed_out of ExecResponse
+//	stat         what StatPathResponse has from field 100 on
 //	stats        Stats
+//	tar          ExtractTar and CreateTar
 //	tty-eof      the end of the request stream is that of a terminal's input
-var capabilities = []string{"clock", "exec-limits", "exec-user", "identity", "network", "random", "shutdown", "signal", "stats", "tty-eof"}
+var capabilities = []string{"clock", "exec-limits", "exec-user", "identity", "network", "random", "shutdown", "signal", "stat", "stats", "tar", "tty-eof"}
 
 // Hello tells what the agent is.
 func (s *service) Hello(context.Context, *guestpb.HelloRequest) (*guestpb.HelloResponse, error) {

@@ -114,7 +114,9 @@ func TestHello(t *testing.T) {
 	if !slices.IsSorted(names) || len(slices.Compact(slices.Clone(names))) != len(names) || strings.TrimSpace(names[0]) == "" {
 		t.Errorf("capabilities %q are not sorted names, each once", names)
 	}
-	for _, name := range []string{"exec-limits", "exec-user", "shutdown", "signal", "stats", "tty-eof"} {
+	for _, name := range []string{
+		"clock", "exec-limits", "exec-user", "identity", "network", "random", "shutdown", "signal", "stat", "stats", "tar", "tty-eof",
+	} {
 		if !slices.Contains(names, name) {
 			t.Errorf("capabilities %q have no %q", names, name)
 		}
