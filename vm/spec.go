@@ -20,6 +20,10 @@ type Spec struct {
 	CPUs      int
 	Disks     []Disk // /dev/vda, /dev/vdb and so on, in this order
 	CID       uint32 // vsock context ID of the guest, at least 3
+	// UserNetwork gives the guest an interface to what this process can reach,
+	// without privileges: it is 10.0.2.15/24, its gateway 10.0.2.2, its DNS
+	// server 10.0.2.3.
+	UserNetwork bool
 
 	// Serial gets all that the guest writes to its serial port. After an error it
 	// gets no more, and the machine runs on.

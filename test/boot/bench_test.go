@@ -4,13 +4,21 @@ package boot
 
 import (
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/bazelbuild/rules_go/go/runfiles"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/rootfs"
 )
 
 // forms are initrds to compare: the floor, the one that is shipped, which is not
@@ -43,6 +51,86 @@ func BenchmarkFirstOutput(b *testing.B) {
 			b.ReportMetric((ours - floor).Seconds(), "difference-s")
 			b.ReportMetric(ours.Seconds()/floor.Seconds(), "ratio")
 		})
+	}
+}
+
+// BenchmarkTimeToApplication boots the floor and machines with a network, a
+// volume, and kernel headers or none, in turn. It reports medians of the time
+// from the kernel's start of /init to the application's first instruction, in
+// milliseconds, and logs those of the steps.
+func BenchmarkTimeToApplication(b *testing.B) {
+	program, err := os.ReadFile(runfile(b, "_main/test/boot/floor/floor_/floor"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	config := func(skipHeaders bool) *contract.Config {
+		return &contract.Config{
+			Cmd: []string{"/floor"}, SkipKernelHeaders: skipHeaders,
+			NetworkEnabled: true, GuestIP: "10.0.2.15", GuestCIDR: 24, GuestGateway: "10.0.2.2", GuestDNS: "10.0.2.3",
+			VolumeMounts: []contract.VolumeMount{{Device: contract.DiskName(3), Path: "/data"}},
+		}
+	}
+	machines := []struct {
+		name    string
+		options options
+	}{
+		{"floor", options{initrd: initrdFile(b, "floor_initrd"), config: config(true)}},
+		{"headers", options{config: config(false)}},
+		{"no-headers", options{config: config(true)}},
+	}
+	times, steps := map[string][]time.Duration{}, map[string][]time.Duration{}
+	for b.Loop() {
+		for _, m := range machines {
+			o := m.options
+			o.network = true
+			o.image = []v1.Layer{layer(b, map[string][]byte{"floor": program}, file("floor", 0o755))}
+			o.attach = func(dir string, disks []vm.Disk) []vm.Disk {
+				volume := vm.Disk{Path: filepath.Join(dir, "volume.raw")}
+				if err := rootfs.WriteOverlay(volume.Path, rootfs.MinOverlay); err != nil {
+					b.Fatal(err)
+				}
+				return append(disks, volume)
+			}
+			got := boot(b, o)
+			var since int
+			if _, err := fmt.Sscanf(got.output, "since /init: %d", &since); err != nil {
+				b.Fatalf("%s: output %q: %v\n%s", m.name, got.output, err, got.serial)
+			}
+			times[m.name] = append(times[m.name], time.Duration(since)*time.Microsecond)
+			if m.name == "headers" {
+				addSteps(b, steps, got.serial)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op") // has no meaning here
+	floor := median(times["floor"])
+	for _, m := range machines {
+		b.ReportMetric(median(times[m.name]).Seconds()*1e3, m.name+"-ms")
+	}
+	b.ReportMetric((median(times["headers"])-floor).Seconds()*1e3, "headers-minus-floor-ms")
+	b.ReportMetric((median(times["no-headers"])-floor).Seconds()*1e3, "no-headers-minus-floor-ms")
+	for _, name := range slices.Sorted(maps.Keys(steps)) {
+		b.Logf("%-12s %8.1f ms", name, median(steps[name]).Seconds()*1e3)
+	}
+}
+
+// addSteps adds each step's time of a serial log's boot record.
+func addSteps(b *testing.B, steps map[string][]time.Duration, serial string) {
+	b.Helper()
+	_, line, found := strings.Cut(serial, contract.BootMarker+" ")
+	if !found {
+		b.Fatalf("no record of the boot in:\n%s", serial)
+	}
+	line, _, _ = strings.Cut(line, "\r\n")
+	for _, field := range strings.Fields(line) {
+		name, value, _ := strings.Cut(field, "=")
+		us, err := strconv.Atoi(strings.TrimSuffix(value, "!"))
+		if err != nil {
+			b.Fatalf("step %q: %v", field, err)
+		}
+		if name != "ready" {
+			steps[name] = append(steps[name], time.Duration(us)*time.Microsecond)
+		}
 	}
 }
 

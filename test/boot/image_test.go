@@ -13,7 +13,7 @@ import (
 )
 
 // layer is an image's layer of entries; content is that of files.
-func layer(t *testing.T, content map[string][]byte, headers ...tar.Header) v1.Layer {
+func layer(t testing.TB, content map[string][]byte, headers ...tar.Header) v1.Layer {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

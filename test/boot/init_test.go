@@ -7,6 +7,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -253,7 +257,7 @@ func TestOutcomes(t *testing.T) {
 // onlyProgram is the program of images that have nothing else.
 const onlyProgram = "_main/test/boot/only/only_/only"
 
-func runfile(t *testing.T, name string) string {
+func runfile(t testing.TB, name string) string {
 	t.Helper()
 	path, err := runfiles.Rlocation(name)
 	if err != nil {
@@ -366,5 +370,31 @@ func TestShutdown(t *testing.T) {
 	})
 	if diff := cmp.Diff(contract.NewKillInfo(15), got.exit); diff != "" {
 		t.Errorf("exit information (-want +got):\n%s", diff)
+	}
+}
+
+// TestNetwork has a machine with an interface, which reaches a server of the
+// host's through its gateway.
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "from the host")
+	}))
+	t.Cleanup(server.Close)
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := boot(t, options{
+		network: true,
+		config: &contract.Config{
+			Cmd:            []string{"sh", "-c", "ip -4 -o addr show eth0 | awk '{print $4}'; ip route show default | grep default; cat /etc/resolv.conf; wget -qO- http://10.0.2.2:" + port},
+			NetworkEnabled: true, GuestIP: "10.0.2.15", GuestCIDR: 24, GuestGateway: "10.0.2.2", GuestDNS: "10.0.2.3",
+			SkipKernelHeaders: true, SkipGuestAgent: true,
+		},
+	})
+	want := "10.0.2.15/24\ndefault via 10.0.2.2 dev eth0 onlink \nnameserver 10.0.2.3\nfrom the host"
+	if diff := cmp.Diff(want, got.output); diff != "" || got.exit.Code != 0 {
+		t.Errorf("exit %v, output (-want +got):\n%s\nserial output:\n%s", got.exit, diff, got.serial)
 	}
 }

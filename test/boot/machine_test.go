@@ -59,6 +59,7 @@ type options struct {
 	initrd  string                                  // path, of the artifact set if empty
 	running func(ctx context.Context, vsock string) // called while the machine runs
 	image   []v1.Layer                              // of the root disk, behind the base layer
+	network bool                                    // an interface behind user-mode networking
 	bare    bool                                    // the image is all of the root disk
 	// attach changes which disks are attached. Others go into dir.
 	attach func(dir string, disks []vm.Disk) []vm.Disk
@@ -131,7 +132,7 @@ func boot(t testing.TB, o options) machine {
 	running, err := qemu.Start(ctx, vm.Spec{
 		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: o.initrd, Cmdline: o.cmdline,
 		MemoryMiB: cmp.Or(o.memory, 256), CPUs: 1, CID: 3, Disks: disks,
-		Serial: io.MultiWriter(capped, app),
+		Serial: io.MultiWriter(capped, app), UserNetwork: o.network,
 	}, set.accel)
 	if err != nil {
 		t.Fatal(err)

@@ -170,6 +170,10 @@ func arguments(spec vm.Spec, platform platform, accel Accel, restored bool) []st
 			"-blockdev", fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=%s", i, readOnly, escape(disk.Path)),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
+	if spec.UserNetwork {
+		// Nothing boots from it, so it needs no ROM.
+		args = append(args, "-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile=")
+	}
 	args = append(args,
 		"-qmp", "unix:"+escape(filepath.Join(spec.Dir, monitorName))+",server=on,wait=off",
 		"-chardev", "socket,id="+vsockChardev+",path="+escape(filepath.Join(spec.Dir, vhostName)),
