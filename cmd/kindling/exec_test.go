@@ -14,6 +14,12 @@ import (
 // startMachine makes this process that of a machine whose agent answers.
 func startMachine(t *testing.T, name string) {
 	t.Helper()
+	startMachineWith(t, name, func(listener net.Listener) { _ = serveAgent(listener, nil) })
+}
+
+// startMachineWith has an agent that serves until the listener is closed.
+func startMachineWith(t *testing.T, name string, serve func(net.Listener)) {
+	t.Helper()
 	h := newHost(t)
 	dir, release, err := claim(h.state, name)
 	if err != nil {
@@ -26,7 +32,7 @@ func startMachine(t *testing.T, name string) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = serveAgent(listener, nil) // until the listener is closed
+		serve(listener)
 	}()
 	t.Cleanup(func() {
 		if err := listener.Close(); err != nil {
@@ -41,6 +47,7 @@ func startMachine(t *testing.T, name string) {
 
 func TestExec(t *testing.T) {
 	startMachine(t, "web")
+	t.Setenv("KINDLING_TEST_PASSED", "on")
 	sh := func(script string) []string { return []string{"web", "--", "sh", "-c", script} }
 	tests := []struct {
 		name string
@@ -51,10 +58,13 @@ func TestExec(t *testing.T) {
 		{"arguments of the command", []string{"web", "--", "echo", "-i", "--", "-w", ""}, result{0, "-i -- -w \n", ""}},
 		{"exit code", sh("exit 7"), result{7, "", ""}},
 		{"highest exit code", sh("exit 255"), result{255, "", ""}},
-		{"killed", sh("kill -KILL $$"), result{125, "", "kindling: command in machine web was killed\n"}},
 		{"no input", []string{"web", "--", "cat"}, result{0, "", ""}},
 		{"input", []string{"-i", "web", "--", "cat"}, result{0, "in\n", ""}},
 		{"flag behind the name", []string{"web", "-i", "--", "cat"}, result{0, "in\n", ""}},
+		{"variable", []string{"-e", "A=b c", "-e", "B=", "-e", "HOME_OF_NOBODY", "--env", "KINDLING_TEST_PASSED", "web", "--",
+			"sh", "-c", "echo $A ${B-unset} ${HOME_OF_NOBODY-unset} $KINDLING_TEST_PASSED"}, result{0, "b c unset on\n", ""}},
+		{"in its time", []string{"--timeout", "1m", "web", "--", "true"}, result{}},
+		{"terminal without one", []string{"-it", "web", "--", "true"}, result{125, "", "kindling: the input device is not a terminal; -t without -i needs none\n"}},
 		{"folder", []string{"-w", "/usr", "web", "--", "pwd"}, result{0, "/usr\n", ""}},
 		{"not found", []string{"web", "--", "nosuch"}, result{127, "", "kindling: exec: \"nosuch\": executable file not found in $PATH\n"}},
 		{"path not found", []string{"web", "--", "/no/such"}, result{127, "", "kindling: fork/exec /no/such: no such file or directory\n"}},

@@ -21,6 +21,7 @@ $XDG_STATE_HOME/kindling or ~/.local/state/kindling) while it runs.
 
 Exit codes are those of the command in the guest, and
     2  the command line makes no sense
+  124  the time that kindling exec gave the command was over
   125  kindling itself failed
   126  the command cannot be executed
   127  the command was not found`,
@@ -31,7 +32,7 @@ Exit codes are those of the command in the guest, and
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), execCommand(), cpCommand(), statCommand(), artifactCommand())
+	root.AddCommand(runCommand(), execCommand(), cpCommand(), statCommand(), stopCommand(), artifactCommand())
 	return root
 }
 

@@ -310,7 +310,7 @@ func shutDown(ctx context.Context, dir string) (err error) {
 	if err := client.WaitReady(ctx); err != nil {
 		return err
 	}
-	return client.Shutdown(ctx, unix.SIGTERM)
+	return client.Shutdown(ctx, agent.ShutdownOptions{})
 }
 
 // openSet opens the artifact set that was built with this program, unless

@@ -17,7 +17,7 @@ import (
 // The state folder has these, below which each machine has its name:
 const (
 	machinesFolder = "vm"   // a folder for the machine's files
-	locksFolder    = "lock" // a file that the machine's process locks while it lives
+	locksFolder    = "lock" // a file with the number of the machine's process, which locks it while it lives
 
 	// claimsLock is held while a folder and its lock come or go together. No
 	// machine has such a name.
@@ -81,7 +81,12 @@ func claim(state, name string) (dir string, release func() error, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("lock machine %s: %w", name, err)
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	// Who ends the machine by force needs to know whose it is.
+	_, err = fmt.Fprintln(lock, os.Getpid())
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
 		// A lock that stays would give the folder to the next sweep.
 		return "", nil, errors.Join(fmt.Errorf("make folder of machine %s: %w", name, err), os.Remove(lock.Name()), lock.Close())
 	}

@@ -24,6 +24,7 @@ func TestHelp(t *testing.T) {
 		{"help_exec.txt", []string{"exec", "-h"}},
 		{"help_cp.txt", []string{"cp", "-h"}},
 		{"help_stat.txt", []string{"stat", "-h"}},
+		{"help_stop.txt", []string{"stop", "--help"}},
 	}
 	for _, test := range tests {
 		newHost(t)
@@ -76,6 +77,13 @@ func TestUsage(t *testing.T) {
 		{"exec in two machines", nil, []string{"exec", "web", "db", "--", "ps"}, `got ["web" "db" "ps"], want VM -- COMMAND [ARG...]`},
 		{"exec with a name that none has", nil, []string{"exec", "../web", "--", "ps"},
 			`machine name "../web": want 1 to 32 letters, digits, _, . or -, the first a letter or digit`},
+		{"time of exec", nil, []string{"exec", "--timeout", "-1s", "web", "--", "ps"}, "--timeout is -1s, want a positive time"},
+		{"variable without a name", nil, []string{"exec", "-e", "=x", "web", "--", "ps"}, `--env is "=x", want NAME=VALUE or NAME`},
+		{"stop without machine", nil, []string{"stop"}, "got no machine, want VM..."},
+		{"stop with a name that none has", nil, []string{"stop", "web", "a/b"},
+			`machine name "a/b": want 1 to 32 letters, digits, _, . or -, the first a letter or digit`},
+		{"time of stop", nil, []string{"stop", "-t", "-1", "web"}, "--time is -1, want at least 0"},
+		{"time of stop with unit", nil, []string{"stop", "-t", "1s", "web"}, `invalid argument "1s" for "-t, --time" flag: strconv.ParseInt: parsing "1s": invalid syntax`},
 		{"environment of exec", map[string]string{"KINDLING_INTERACTIVE": "perhaps"}, []string{"exec", "web", "--", "ps"},
 			`KINDLING_INTERACTIVE: invalid argument "perhaps" for "-i, --interactive" flag: strconv.ParseBool: parsing "perhaps": invalid syntax`},
 	}

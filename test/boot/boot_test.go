@@ -116,18 +116,18 @@ func TestAgent(t *testing.T) {
 				t.Fatal(err)
 			}
 			var stdout, stderr bytes.Buffer
-			code, err := client.Exec(ctx, agent.ExecOptions{
+			exit, err := client.Exec(ctx, agent.ExecOptions{
 				Command: []string{"sh", "-c", "cat; echo $GREETING >&2; exit 3"},
 				Env:     map[string]string{"GREETING": "hello"},
 				Stdin:   strings.NewReader("from the host"),
 				Stdout:  &stdout,
 				Stderr:  &stderr,
 			})
-			if err != nil || code != 3 || stdout.String() != "from the host" || stderr.String() != "hello\n" {
-				t.Errorf("exec = %d, %v with output %q and %q, want 3 with %q and %q", code, err, &stdout, &stderr, "from the host", "hello\n")
+			if err != nil || exit.Code != 3 || stdout.String() != "from the host" || stderr.String() != "hello\n" {
+				t.Errorf("exec = %v, %v with output %q and %q, want 3 with %q and %q", exit, err, &stdout, &stderr, "from the host", "hello\n")
 			}
-			if code, err := client.Exec(ctx, agent.ExecOptions{Command: []string{"touch", "/tmp/done"}}); code != 0 || err != nil {
-				t.Errorf("exec = %d, %v", code, err)
+			if exit, err := client.Exec(ctx, agent.ExecOptions{Command: []string{"touch", "/tmp/done"}}); !exit.Success() || err != nil {
+				t.Errorf("exec = %v, %v", exit, err)
 			}
 		},
 	})

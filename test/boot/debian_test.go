@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -134,7 +133,7 @@ func TestDebian(t *testing.T) {
 					t.Errorf("%s\n(-want +got):\n%s", look.script, diff)
 				}
 			}
-			if err := client.Shutdown(ctx, syscall.Signal(38)); err != nil {
+			if err := client.Shutdown(ctx, agent.ShutdownOptions{}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -363,7 +363,7 @@ func TestShutdown(t *testing.T) {
 			if err := client.WaitReady(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if err := client.Shutdown(ctx, 0); err != nil {
+			if err := client.Shutdown(ctx, agent.ShutdownOptions{}); err != nil {
 				t.Error(err)
 			}
 		},

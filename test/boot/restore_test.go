@@ -175,9 +175,9 @@ func connect(t *testing.T, ctx context.Context, dir string) *copied {
 func (c *copied) run(t *testing.T, script string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code, err := c.Exec(c.ctx, agent.ExecOptions{Command: []string{"sh", "-c", script}, Stdout: &stdout, Stderr: &stderr})
-	if code != 0 || err != nil {
-		t.Fatalf("%s: %d, %v\n%s", script, code, err, &stderr)
+	exit, err := c.Exec(c.ctx, agent.ExecOptions{Command: []string{"sh", "-c", script}, Stdout: &stdout, Stderr: &stderr})
+	if !exit.Success() || err != nil {
+		t.Fatalf("%s: %v, %v\n%s", script, exit, err, &stderr)
 	}
 	return stdout.String()
 }

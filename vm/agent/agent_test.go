@@ -91,6 +91,12 @@ func serveAgent(t *testing.T) (socket string) {
 func serve(t *testing.T, s *grpc.Server) (socket string) {
 	t.Helper()
 	listener := listen(t)
+	serveOn(t, s, listener)
+	return listener.Addr().String()
+}
+
+func serveOn(t *testing.T, s *grpc.Server, listener net.Listener) {
+	t.Helper()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	t.Cleanup(func() {
@@ -99,7 +105,6 @@ func serve(t *testing.T, s *grpc.Server) (socket string) {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return listener.Addr().String()
 }
 
 // listen listens on a Unix socket with a short name: 107 bytes is the limit.
@@ -126,12 +131,12 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func newClient(t *testing.T, socket string) *agent.Client {
+func newClient(t *testing.T, socket string, options ...agent.Option) *agent.Client {
 	t.Helper()
 	c, err := agent.NewClient(func(ctx context.Context) (net.Conn, error) {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, "unix", socket)
-	})
+	}, options...)
 	return closing(t, c, err)
 }
 
@@ -162,6 +167,9 @@ func limited(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// exitCode is for tests to which it does not matter what killed a command.
+func exitCode(exit agent.ExitStatus, err error) (int, error) { return exit.Code, err }
 
 // watcher is a writer that takes a line of process numbers and follows these
 // processes, so that their end is seen even if their numbers are used again.

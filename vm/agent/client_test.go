@@ -124,9 +124,9 @@ func (u unavailable) StatPath(context.Context, *guestpb.StatPathRequest) (*guest
 
 func TestExecWithoutAgent(t *testing.T) {
 	t.Parallel()
-	code, err := newClient(t, "/kindling/none").Exec(limited(t), agent.ExecOptions{})
-	if code != -1 || status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no such file or directory") {
-		t.Errorf("got %d, %v, want -1, code %v with the reason", code, err, codes.Unavailable)
+	code, err := exitCode(newClient(t, "/kindling/none").Exec(limited(t), agent.ExecOptions{}))
+	if code != -1 || !errors.Is(err, agent.ErrUnavailable) || !strings.Contains(err.Error(), "no such file or directory") {
+		t.Errorf("got %d, %v, want -1, %v with the reason", code, err, agent.ErrUnavailable)
 	}
 }
 
@@ -141,13 +141,13 @@ func TestShutdown(t *testing.T) {
 		calls <- call{pid, signal}
 		return nil
 	}})))
-	if err := c.Shutdown(limited(t), 0); err != nil {
+	if err := c.Shutdown(limited(t), agent.ShutdownOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := <-calls, (call{1, syscall.SIGTERM}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if err := c.Shutdown(limited(t), 65); status.Code(err) != codes.InvalidArgument || !strings.HasPrefix(err.Error(), "shut down guest: ") {
+	if err := c.Shutdown(limited(t), agent.ShutdownOptions{Signal: 65}); status.Code(err) != codes.InvalidArgument || !strings.HasPrefix(err.Error(), "shut down guest: ") {
 		t.Errorf("got error %v, want code %v", err, codes.InvalidArgument)
 	}
 }
@@ -163,9 +163,9 @@ func TestReconnect(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := &watcher{t: t, then: func() { h.drop(t) }}
-		code, err := c.Exec(limited(t), agent.ExecOptions{Command: sh(family), Stdout: w})
-		if code != -1 || status.Code(err) != codes.Unavailable {
-			t.Errorf("got %d, %v, want -1, code %v", code, err, codes.Unavailable)
+		code, err := exitCode(c.Exec(limited(t), agent.ExecOptions{Command: sh(family), Stdout: w}))
+		if code != -1 || !errors.Is(err, agent.ErrLost) {
+			t.Errorf("got %d, %v, want -1, %v", code, err, agent.ErrLost)
 		}
 		w.requireEnd(2)
 	}

@@ -154,7 +154,7 @@ func (w writer) Write(b []byte) (int, error) {
 func (c *Client) receiveEntries(ctx context.Context, path string, followLinks bool) (*entryReceiver, error) {
 	stream, err := c.guest.CopyFromGuest(ctx, &guestpb.CopyFromGuestRequest{Path: path, FollowLinks: followLinks})
 	if err != nil {
-		return nil, guestError(err)
+		return nil, err
 	}
 	return &entryReceiver{stream: stream, ofRoot: baseName(path) == "."}, nil
 }
@@ -226,7 +226,7 @@ func (r *entryReceiver) receive() error {
 		return errors.New("copy stream ended without completion marker")
 	}
 	if err != nil {
-		return guestError(err)
+		return err
 	}
 	switch resp := resp.GetResponse().(type) {
 	case *guestpb.CopyFromGuestResponse_Header:

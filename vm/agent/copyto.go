@@ -124,7 +124,7 @@ func (c *Client) putEntry(ctx context.Context, dir string, h *tar.Header, keepOw
 	defer cancel() // ends the call if it is not at its end
 	stream, err := c.guest.CopyToGuest(ctx)
 	if err != nil {
-		return guestError(err)
+		return err
 	}
 	send := func(req *guestpb.CopyToGuestRequest) error { return stream.Send(req) }
 	err = send(&guestpb.CopyToGuestRequest{Request: &guestpb.CopyToGuestRequest_Start{Start: start}})
@@ -141,7 +141,7 @@ func (c *Client) putEntry(ctx context.Context, dir string, h *tar.Header, keepOw
 	}
 	resp, err := stream.CloseAndRecv()
 	if err != nil {
-		return guestError(err)
+		return err
 	}
 	if !resp.GetSuccess() {
 		return errors.New(printable(resp.GetError()))

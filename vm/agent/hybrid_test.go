@@ -55,7 +55,8 @@ func (h *hybrid) drop(t *testing.T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for conn := range h.conns {
-		if err := conn.Close(); err != nil {
+		// Its bridge may have closed it already.
+		if err := ignoreReset(conn.Close()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -152,6 +153,67 @@ func TestDialHybrid(t *testing.T) {
 	}
 }
 
+// TestDialHybridReplies has servers that take their time, or end lines in another
+// way.
+func TestDialHybridReplies(t *testing.T) {
+	t.Parallel()
+	for _, reply := range []string{"OK 1\r\n", "OK \n", "OK 4294967295\n"} {
+		t.Run(fmt.Sprintf("%q", reply), func(t *testing.T) {
+			socket := serveConns(t, func(conn net.Conn) {
+				if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
+					t.Error(err)
+				}
+				for _, b := range []byte(reply + "behind") {
+					if _, err := conn.Write([]byte{b}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			conn, err := agent.DialHybrid(limited(t), socket, 2222)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(conn)
+			if err := errors.Join(err, conn.Close()); err != nil || string(got) != "behind" {
+				t.Errorf("got %q, error %v, want what is behind the line", got, err)
+			}
+		})
+	}
+}
+
+// TestDialHybridDrip has a server whose line has no end.
+func TestDialHybridDrip(t *testing.T) {
+	t.Parallel()
+	socket := serveConns(t, func(conn net.Conn) {
+		ticker := time.NewTicker(time.Millisecond)
+		defer ticker.Stop()
+		for {
+			<-ticker.C
+			if _, err := conn.Write([]byte("O")); err != nil {
+				return
+			}
+		}
+	})
+	_, err := agent.DialHybrid(limited(t), socket, 2222)
+	if got, ok := errors.AsType[*agent.HandshakeError](err); !ok || len(got.Reply) != 64 {
+		t.Errorf("got error %v, want a HandshakeError with 64 bytes", err)
+	}
+}
+
+// TestDialVsock cannot count on a vsock device.
+func TestDialVsock(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if conn, err := agent.DialVsock(ctx, 3, 2222); err == nil || !strings.HasPrefix(err.Error(), "dial vsock: ") {
+		t.Errorf("got %v, %v, want an error", conn, err)
+	}
+	c, err := agent.NewVsockClient(3)
+	if err := closing(t, c, err).WaitReady(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want %v", err, context.Canceled)
+	}
+}
+
 func TestDialHybridRefuses(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 1<<20)
@@ -166,6 +228,8 @@ func TestDialHybridRefuses(t *testing.T) {
 		{"other case", "ok 1\n", agent.HandshakeError{Reply: "ok 1"}},
 		{"empty line", "\n", agent.HandshakeError{}},
 		{"binary", "\x00\xff\n", agent.HandshakeError{Reply: "\x00\xff"}},
+		{"long line of another kind", long + "\n", agent.HandshakeError{Reply: long[:64]}},
+		{"no line end", long, agent.HandshakeError{Reply: long[:64]}},
 		{"long line", "OK " + long + "\n", agent.HandshakeError{Reply: "OK " + long[:61]}},
 	}
 	for _, test := range tests {

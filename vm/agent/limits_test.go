@@ -85,9 +85,9 @@ func TestExecOutputFlood(t *testing.T) {
 					}
 				}}
 				// The position in the input tells how far cat is.
-				code, err := c.Exec(limited(t), agent.ExecOptions{
+				code, err := exitCode(c.Exec(limited(t), agent.ExecOptions{
 					Command: []string{"/bin/sh", "-c", `exec 0<"$0"` + redirect + "; echo $$; exec cat", input}, Stdout: r, Stderr: r,
-				})
+				}))
 				_, rest, _ := strings.Cut(r.got.String(), "\n")
 				if code != 0 || err != nil || rest != string(make([]byte, size)) {
 					t.Errorf("got %d, %v, %d bytes, want 0, %d zero bytes", code, err, len(rest), size)
@@ -134,7 +134,7 @@ func TestExecInputFlood(t *testing.T) {
 			}
 			cancel()
 		}}
-		_, err := c.Exec(ctx, agent.ExecOptions{Command: sh("echo $$; exec sleep 1000"), Stdin: &zeros, Stdout: w})
+		_, err := exitCode(c.Exec(ctx, agent.ExecOptions{Command: sh("echo $$; exec sleep 1000"), Stdin: &zeros, Stdout: w}))
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got error %v, want %v", err, context.Canceled)
 		}
@@ -149,7 +149,7 @@ func TestExecManyTimes(t *testing.T) {
 		errs := make(chan error, commands)
 		for i := range commands {
 			go func() {
-				code, err := c.Exec(limited(t), agent.ExecOptions{Command: sh(fmt.Sprintf("exit %d", i%256))})
+				code, err := exitCode(c.Exec(limited(t), agent.ExecOptions{Command: sh(fmt.Sprintf("exit %d", i%256))}))
 				if err == nil && code != i%256 {
 					err = fmt.Errorf("command %d: got exit code %d", i, code)
 				}
@@ -182,6 +182,12 @@ func TestExecBadGuest(t *testing.T) {
 	exit := func(code int32) *guestpb.ExecResponse {
 		return &guestpb.ExecResponse{Response: &guestpb.ExecResponse_ExitCode{ExitCode: code}}
 	}
+	signalled := func(code, signal int32) *guestpb.ExecResponse {
+		resp := exit(code)
+		resp.Signal = signal
+		return resp
+	}
+	isProtocol := func(err error) bool { return errors.Is(err, agent.ErrProtocol) }
 	send := func(stream grpc.ServerStream, responses ...*guestpb.ExecResponse) error {
 		for _, resp := range responses {
 			if err := stream.SendMsg(resp); err != nil {
@@ -205,7 +211,12 @@ func TestExecBadGuest(t *testing.T) {
 			func(err error) bool { return status.Code(err) == codes.ResourceExhausted }},
 		{"header over the limit", func(stream) error { return status.Error(codes.Unknown, strings.Repeat("a", 1<<20)) }, -1,
 			func(err error) bool { return status.Code(err) == codes.Internal }},
-		{"odd exit code", func(s stream) error { return send(s, exit(-2147483648)) }, -2147483648, nil},
+		{"odd exit code", func(s stream) error { return send(s, exit(-2147483648)) }, -1, isProtocol},
+		{"exit code beyond a byte", func(s stream) error { return send(s, exit(256)) }, -1, isProtocol},
+		{"signal beyond the last", func(s stream) error { return send(s, signalled(-1, 65)) }, -1, isProtocol},
+		{"negative signal", func(s stream) error { return send(s, signalled(-1, -9)) }, -1, isProtocol},
+		{"signal and an exit code", func(s stream) error { return send(s, signalled(0, 9)) }, -1, isProtocol},
+		{"signal of a real-time kind", func(s stream) error { return send(s, signalled(-1, 64)) }, -1, nil},
 		{"empty messages before the exit code", func(s stream) error {
 			return send(s, &guestpb.ExecResponse{}, &guestpb.ExecResponse{}, exit(3))
 		}, 3, nil},
@@ -222,7 +233,7 @@ func TestExecBadGuest(t *testing.T) {
 			s := grpc.NewServer(grpc.WaitForHandlers(true))
 			guestpb.RegisterGuestServiceServer(s, &badGuest{exec: test.exec})
 			c := newClient(t, serve(t, s))
-			code, err := c.Exec(limited(t), agent.ExecOptions{Stdin: zeros{}, Stdout: io.Discard})
+			code, err := exitCode(c.Exec(limited(t), agent.ExecOptions{Stdin: zeros{}, Stdout: io.Discard}))
 			if code != test.code || (err != nil) != (test.wantErr != nil) || (err != nil && !test.wantErr(err)) {
 				t.Errorf("got %d, %v, want %d", code, err, test.code)
 			}
@@ -250,7 +261,7 @@ func TestExecEndlessGuest(t *testing.T) {
 		for lines := bufio.NewScanner(r); lines.Scan(); cancel() {
 		}
 	}()
-	_, err := newClient(t, serve(t, s)).Exec(ctx, agent.ExecOptions{Stdout: w})
+	_, err := exitCode(newClient(t, serve(t, s)).Exec(ctx, agent.ExecOptions{Stdout: w}))
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}

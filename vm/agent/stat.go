@@ -7,10 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
-
-	"google.golang.org/grpc/status"
 
 	"github.com/kindling-vm/kindling/guest/guestpb"
 )
@@ -51,7 +48,7 @@ func (c *Client) stat(ctx context.Context, path string, follow bool) (*FileInfo,
 	resp, err := c.guest.StatPath(ctx, &guestpb.StatPathRequest{Path: path, FollowLinks: follow})
 	switch {
 	case err != nil:
-		return nil, guestError(err)
+		return nil, err
 	case resp.GetError() != "":
 		return nil, errors.New(printable(resp.GetError()))
 	case !resp.GetExists():
@@ -125,26 +122,5 @@ func fileMode(unixMode uint32) fs.FileMode {
 	return mode
 }
 
-// guestError makes a call's error one that may be shown: what a guest says can
-// be long, and do things to a terminal.
-func guestError(err error) error {
-	own, isStatus := status.FromError(err)
-	if !isStatus {
-		return err
-	}
-	return status.Error(own.Code(), printable(own.Message()))
-}
-
 // printable makes a guest's text one that may be shown.
-func printable(text string) string {
-	const limit = 1 << 10
-	if len(text) > limit {
-		text = strings.ToValidUTF8(text[:limit], "") + "..."
-	}
-	return strings.Map(func(char rune) rune {
-		if !unicode.IsPrint(char) {
-			return unicode.ReplacementChar
-		}
-		return char
-	}, text)
-}
+func printable(text string) string { return clean(text, 1<<10) }

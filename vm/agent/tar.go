@@ -112,7 +112,7 @@ func (c *Client) servesTar(ctx context.Context) (bool, error) {
 	case codes.Unimplemented:
 		return false, nil
 	}
-	return false, guestError(err)
+	return false, err
 }
 
 // errCallEnded tells a writer that the call has ended, which Recv tells why.
@@ -127,7 +127,7 @@ func (c *Client) uploadStream(ctx context.Context, cancel context.CancelCauseFun
 	}
 	if err != nil && err != io.EOF { // io.EOF leaves the reason to Recv
 		close(fed)
-		return CopyResult{}, guestError(err)
+		return CopyResult{}, err
 	}
 	go func() {
 		defer close(fed)
@@ -137,7 +137,7 @@ func (c *Client) uploadStream(ctx context.Context, cancel context.CancelCauseFun
 	}()
 	resp := new(guestpb.ExtractTarResponse)
 	if err := stream.RecvMsg(resp); err != nil {
-		return CopyResult{}, guestError(err)
+		return CopyResult{}, err
 	}
 	return CopyResult{Entries: resp.GetEntries(), Bytes: resp.GetBytes()}, nil
 }
@@ -231,7 +231,7 @@ func (c *Client) download(ctx context.Context, path string, followLink bool, max
 	}
 	stream, err := guestpb.NewAgentServiceClient(c.conn).CreateTar(ctx, &guestpb.CreateTarRequest{Path: path, FollowLinks: followLink})
 	if err != nil {
-		return nil, guestError(err)
+		return nil, err
 	}
 	if maxBytes == 0 {
 		maxBytes = DefaultMaxBytes
@@ -279,7 +279,7 @@ func (r *tarReceiver) receive() error {
 		return errors.New("tar stream has ended without its completion marker")
 	}
 	if err != nil {
-		return guestError(err)
+		return err
 	}
 	r.end, r.data = resp.GetEnd(), resp.GetData()
 	if r.bytes += int64(len(r.data)); r.bytes > r.max {

@@ -1,0 +1,171 @@
+//go:build vm
+
+package boot
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bazelbuild/rules_go/go/runfiles"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/vm/agent"
+)
+
+const (
+	rawPort = 2300      // of rawvsock
+	moved   = 256 << 20 // bytes that each way of moving them moves
+)
+
+// BenchmarkAgent boots one machine, in which it compares the agent with a program
+// that does nothing but move bytes through the same device, and measures how
+// long commands take.
+func BenchmarkAgent(b *testing.B) {
+	name, err := runfiles.Rlocation("_main/test/boot/rawvsock/rawvsock_/rawvsock")
+	if err != nil {
+		b.Fatal(err)
+	}
+	program, err := os.ReadFile(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(0, "ns/op") // has no meaning here
+	boot(b, options{
+		config: &contract.Config{Cmd: []string{"/rawvsock"}},
+		image:  []v1.Layer{layer(b, map[string][]byte{"rawvsock": program}, file("rawvsock", 0o755))},
+		running: func(ctx context.Context, vsock string) {
+			if err := measure(ctx, b, vsock); err != nil {
+				b.Fatal(err)
+			}
+		},
+	})
+}
+
+func measure(ctx context.Context, b *testing.B, vsock string) (err error) {
+	client, err := agent.NewHybridClient(vsock)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	if err := client.WaitReady(ctx); err != nil {
+		return err
+	}
+	ways := []struct {
+		name string
+		move func() error
+	}{
+		{"raw-in", func() error { return raw(ctx, vsock, 'i', moved) }},
+		{"stdin", func() error {
+			return command(ctx, client, agent.ExecOptions{Command: []string{"cat"}, Stdin: io.LimitReader(zeros{}, moved)}, 0)
+		}},
+		{"raw-out", func() error { return raw(ctx, vsock, 'o', moved) }},
+		{"stdout", func() error {
+			return command(ctx, client, agent.ExecOptions{Command: []string{"head", "-c", fmt.Sprint(moved), "/dev/zero"}}, moved)
+		}},
+	}
+	rates := map[string]float64{}
+	for _, way := range ways {
+		start := time.Now()
+		if err := way.move(); err != nil {
+			return fmt.Errorf("%s: %w", way.name, err)
+		}
+		rates[way.name] = moved / time.Since(start).Seconds() / 1e6
+		b.ReportMetric(rates[way.name], way.name+"-MB/s")
+	}
+	b.ReportMetric(rates["stdin"]/rates["raw-in"], "stdin/raw")
+	b.ReportMetric(rates["stdout"]/rates["raw-out"], "stdout/raw")
+	for _, workers := range []int{1, 64} {
+		times, err := commandTimes(ctx, client, 1000, workers)
+		if err != nil {
+			return err
+		}
+		b.ReportMetric(times[len(times)/2].Seconds()*1e3, fmt.Sprintf("exec-%d-p50-ms", workers))
+		b.ReportMetric(times[len(times)*99/100].Seconds()*1e3, fmt.Sprintf("exec-%d-p99-ms", workers))
+	}
+	return raw(ctx, vsock, 'q', 0)
+}
+
+// zeros is an endless input.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// counter is an output of which only the size matters.
+type counter int64
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
+}
+
+// command runs a command that must succeed with that much output; that of one
+// that copies its input is not counted.
+func command(ctx context.Context, client *agent.Client, o agent.ExecOptions, size int64) error {
+	var output counter
+	if o.Stdout = &output; o.Stdin != nil {
+		o.Command = []string{"sh", "-c", `exec "$@" >/dev/null`, "sh", o.Command[0]}
+	}
+	exit, err := client.Exec(ctx, o)
+	if err != nil {
+		return err
+	}
+	if !exit.Success() || int64(output) != size {
+		return fmt.Errorf("run %q: %v with %d bytes of output, want %d", o.Command, exit, output, size)
+	}
+	return nil
+}
+
+// raw asks rawvsock for something.
+func raw(ctx context.Context, vsock string, what byte, size int64) (err error) {
+	conn, err := agent.DialHybrid(ctx, vsock, rawPort)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if _, err := conn.Write(binary.BigEndian.AppendUint64([]byte{what}, uint64(size))); err != nil {
+		return err
+	}
+	switch what {
+	case 'i':
+		if _, err := io.CopyBuffer(struct{ io.Writer }{conn}, io.LimitReader(zeros{}, size), make([]byte, 32<<10)); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(conn, make([]byte, 1))
+		return err
+	case 'o':
+		_, err := io.CopyN(io.Discard, conn, size)
+		return err
+	}
+	return nil
+}
+
+// commandTimes runs true count times, by so many at a time, and gives how long
+// each took, in their order.
+func commandTimes(ctx context.Context, client *agent.Client, count, workers int) ([]time.Duration, error) {
+	times := make([]time.Duration, count)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(workers)
+	for i := range times {
+		group.Go(func() error {
+			start := time.Now()
+			err := command(ctx, client, agent.ExecOptions{Command: []string{"true"}}, 0)
+			times[i] = time.Since(start)
+			return err
+		})
+	}
+	err := group.Wait()
+	slices.Sort(times)
+	return times, err
+}
