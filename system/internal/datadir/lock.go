@@ -139,21 +139,28 @@ func (l *Lock) Unlock() error {
 }
 
 // Hold locks a file that is there, shared, until the returned file is closed.
-// Unlike a lock it needs no right to write. The error is fs.ErrNotExist if the
-// file goes away meanwhile.
-func (d *Dir) Hold(name string) (*os.File, error) {
-	file, err := d.Open(name)
-	if err != nil {
-		return nil, err
+// Unlike a lock it needs no right to write. fs.ErrNotExist is in the chain of the
+// error if the file is not there or goes away meanwhile.
+func (d *Dir) Hold(ctx context.Context, name string) (*os.File, error) {
+	for {
+		file, err := d.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		held, err := d.flock(file, name, false)
+		if held {
+			return file, nil
+		}
+		// Somebody claims it, to remove it or to see whether it could.
+		if err := errors.Join(err, file.Close()); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Millisecond):
+		}
 	}
-	held, err := d.flock(file, name, false)
-	if err == nil && !held {
-		err = d.named("hold", name, fs.ErrNotExist)
-	}
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
 }
 
 // Claim locks a file that is there, exclusively, until the returned file is
