@@ -137,7 +137,7 @@ func manifestOf(ctx context.Context, source Source, want string) (*bundle.Manife
 	}
 	id, err := m.ID()
 	if err == nil && want != "" && id != want {
-		err = fmt.Errorf("it has artifact set %s: %w", id, fs.ErrNotExist)
+		err = fmt.Errorf("it has artifact set %s, want %s", id, want)
 	}
 	return m, id, err
 }

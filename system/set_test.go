@@ -49,7 +49,13 @@ func TestOpen(t *testing.T) {
 	if !ok || len(id) != 64 {
 		t.Errorf("ID = %q, want a SHA-256", got.ID)
 	}
-	want := &Set{ID: got.ID, Arch: "x86_64", CommandLine: "console=ttyS0", Base: dir + "/base.tar.gz", Initrd: dir + "/initrd", Kernel: dir + "/vmlinux"}
+	const kernel, initrd = "bda53947e9ee31b2381cad6b07dc756f83c688f16dce16bd23ac1386099b36b3",
+		"09e6c018d2c8c4903308613dd1b72484d57eadf12ec50ddc8f52e5accce470f2"
+	want := &Set{
+		ID: got.ID, Arch: "x86_64", AgentProtocol: bundle.AgentProtocol, CommandLine: "console=ttyS0",
+		KernelVersion: "sha256-" + kernel, KernelSHA256: kernel, InitrdSHA256: initrd,
+		Base: dir + "/base.tar.gz", Initrd: dir + "/initrd", Kernel: dir + "/vmlinux",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("set (-want +got):\n%s", diff)
 	}

@@ -24,8 +24,8 @@ import (
 // checked against the set's ID. Its methods may be called by many goroutines.
 type Source interface {
 	// Manifest gives the manifest of the set with an ID, or, where id is empty, of
-	// the set that the source has to offer. fs.ErrNotExist is in the chain of the
-	// error where it has no such set.
+	// the set that the source has to offer. A source that has but one set may give
+	// that: the caller looks whether it is the one.
 	Manifest(ctx context.Context, id string) ([]byte, error)
 	// Open gives the bytes of a file of a set. Reading ends with an error when ctx
 	// ends.

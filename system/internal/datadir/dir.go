@@ -305,11 +305,14 @@ func (d *Dir) Remove(name string) error {
 // RemoveEmpty removes a folder and those above it as far as nothing is in them.
 func (d *Dir) RemoveEmpty(name string) error {
 	for ; name != "."; name = path.Dir(name) {
+		if !d.IsDir(name) {
+			continue
+		}
 		if err := d.step("rmdir", name); err != nil {
 			return err
 		}
 		err := d.root.Remove(name)
-		if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTDIR) {
+		if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
 			return nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -320,14 +323,18 @@ func (d *Dir) RemoveEmpty(name string) error {
 }
 
 // Move renames a file or folder, into a folder that is made where it is missing.
-func (d *Dir) Move(from, to string) error {
+func (d *Dir) Move(from, to string) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.RemoveEmpty(path.Dir(to)))
+		}
+	}()
 	for _, name := range []string{from, to} {
 		if err := d.plain(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	// The folder may be swept between the two steps as long as it is empty.
-	var err error
 	for range 10 {
 		if err = d.MkdirAll(path.Dir(to)); err != nil {
 			return err

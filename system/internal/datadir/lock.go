@@ -68,8 +68,10 @@ func (d *Dir) tryLock(name string, exclusive, create bool) (l *Lock, err error) 
 	flags := os.O_RDWR
 	if create {
 		flags |= os.O_CREATE
-		if err := d.step("lock", name); err != nil {
-			return nil, err
+		if _, err := d.root.Lstat(name); err != nil {
+			if err := d.step("create", name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := d.plain(name); err != nil {
