@@ -287,7 +287,10 @@ func (in *installation) fetchAll(ctx context.Context, d *datadir.Dir, missing []
 	for range workers {
 		errs = append(errs, <-failed)
 	}
-	return firstCause(errs)
+	if err := firstCause(errs); err != nil || ctx.Err() == nil {
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 // firstCause leaves out the errors that only tell of another's.
