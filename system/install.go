@@ -159,14 +159,17 @@ func (in *installation) items() ([]item, error) {
 
 func (in *installation) install(ctx context.Context, d *datadir.Dir) error {
 	installed, err := readSet(d, in.id)
-	if installed != nil {
+	known := err == nil
+	if _, corrupt := errors.AsType[*CorruptError](err); !known && !corrupt && !isNotInstalled(err) {
+		return err
+	}
+	if known {
 		in.manifest = installed
 	} else if in.manifest == nil {
 		if err := in.fetchManifest(ctx); err != nil {
 			return err
 		}
 	}
-	known := err == nil
 	items, err := in.items()
 	if err != nil {
 		return err
@@ -262,7 +265,7 @@ func (in *installation) fetchAll(ctx context.Context, d *datadir.Dir, missing []
 	defer cancel()
 	slices.SortStableFunc(missing, func(a, b item) int { return cmp.Compare(b.file.Size, a.file.Size) })
 	work := make(chan item)
-	failed := make(chan error)
+	failed := make(chan []error)
 	const workers = 2
 	for range workers {
 		go func() {
@@ -273,7 +276,7 @@ func (in *installation) fetchAll(ctx context.Context, d *datadir.Dir, missing []
 					cancel()
 				}
 			}
-			failed <- errors.Join(errs...)
+			failed <- errs
 		}()
 	}
 	for _, item := range missing {
@@ -285,7 +288,7 @@ func (in *installation) fetchAll(ctx context.Context, d *datadir.Dir, missing []
 	close(work)
 	var errs []error
 	for range workers {
-		errs = append(errs, <-failed)
+		errs = append(errs, <-failed...)
 	}
 	if err := firstCause(errs); err != nil || ctx.Err() == nil {
 		return err
@@ -295,7 +298,7 @@ func (in *installation) fetchAll(ctx context.Context, d *datadir.Dir, missing []
 
 // firstCause leaves out the errors that only tell of another's.
 func firstCause(errs []error) error {
-	causes := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil || errors.Is(err, context.Canceled) })
+	causes := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.Is(err, context.Canceled) })
 	if len(causes) == 0 {
 		return errors.Join(errs...)
 	}
