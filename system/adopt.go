@@ -180,6 +180,10 @@ func checkKernel(file *os.File, arch string) error {
 
 var errCompressed = errors.New("it is compressed")
 
+// compressions are how what the kernel takes begins: gzip, bzip2, lzma, xz, lzo,
+// lz4, zstd. See lib/decompress.c of the kernel.
+var compressions = []string{"\x1f\x8b", "BZh", "\x5d\x00", "\xfd7zXZ", "\x89LZO", "\x02\x21\x4c\x18", "\x28\xb5\x2f\xfd"}
+
 // newcEntry is where the content of a file in an archive is.
 type newcEntry struct{ offset, size int64 }
 
@@ -190,13 +194,17 @@ func readNewc(file io.ReaderAt) (map[string]newcEntry, error) {
 	entries := map[string]newcEntry{}
 	for offset := int64(0); ; {
 		var header [headerSize]byte
+		if offset == 0 {
+			// What is not read here shows as an error below.
+			n, _ := file.ReadAt(header[:], 0)
+			if slices.ContainsFunc(compressions, func(magic string) bool { return bytes.HasPrefix(header[:n], []byte(magic)) }) {
+				return nil, errCompressed
+			}
+		}
 		if _, err := file.ReadAt(header[:], offset); err != nil {
 			return nil, fmt.Errorf("it is no whole initrd: it ends in the header at byte %d", offset)
 		}
 		if string(header[:5]) != "07070" {
-			if offset == 0 {
-				return nil, errCompressed
-			}
 			return nil, fmt.Errorf("it is no whole initrd: no header at byte %d", offset)
 		}
 		// Fields are eight hexadecimal digits behind a magic of six bytes.
