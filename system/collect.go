@@ -226,4 +226,3 @@ func (c *collection) reasons(files map[string]map[string]bool, used map[string]b
 	}
 	return nil
 }
-

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/kindling-vm/kindling/system/bundle"
 	"github.com/kindling-vm/kindling/system/internal/datadir"
 )
 
@@ -28,24 +29,37 @@ func (in *installation) copyFrom(ctx context.Context, d *datadir.Dir, source Sou
 			err = blame(closeErr)
 		}
 	}()
+	c := &copying{ctx: ctx, hash: sha256.New(), limit: item.file.Size, progress: func(done int64) { in.report(item, done) }}
+	if file, ok := from.(*os.File); ok && in.options.Link {
+		if err := errors.Join(c.hashOnly(io.LimitReader(file, c.limit+1)), c.wrong(item.file)); err != nil {
+			return blame(err)
+		}
+		if linked, err := d.LinkFile(file, item.name); err != nil {
+			return storage(err, 0)
+		} else if linked {
+			return in.remember(d, item)
+		}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return blame(err)
+		}
+		c.hash.Reset()
+		c.done = 0
+	}
 	temp, err := d.Temp()
 	if err != nil {
 		return storage(err, item.file.Size)
 	}
 	defer func() { err = errors.Join(err, temp.Discard()) }()
-	c := &copying{ctx: ctx, to: temp, hash: sha256.New(), limit: item.file.Size, progress: func(done int64) { in.report(item, done) }}
+	c.to = temp
 	err = c.run(from)
-	switch got := hex.EncodeToString(c.hash.Sum(nil)); {
-	case c.failed != nil:
+	if c.failed != nil {
 		return storage(c.failed, item.file.Size)
-	case err != nil:
+	}
+	if err == nil {
+		err = c.wrong(item.file)
+	}
+	if err != nil {
 		return blame(err)
-	case c.done > item.file.Size:
-		return blame(fmt.Errorf("it has more than %d bytes", item.file.Size))
-	case c.done < item.file.Size:
-		return blame(fmt.Errorf("it has %d bytes, want %d", c.done, item.file.Size))
-	case got != item.file.SHA256:
-		return blame(fmt.Errorf("it has SHA-256 %s, want %s", got, item.file.SHA256))
 	}
 	if err := temp.Sync(); err != nil {
 		return storage(err, item.file.Size)
@@ -95,11 +109,22 @@ type copying struct {
 	failed error // of writing
 }
 
+// wrong tells how what was read is not the file.
+func (c *copying) wrong(file bundle.File) error {
+	got := hex.EncodeToString(c.hash.Sum(nil))
+	switch {
+	case c.done > file.Size:
+		return fmt.Errorf("it has more than %d bytes", file.Size)
+	case c.done < file.Size:
+		return fmt.Errorf("it has %d bytes, want %d", c.done, file.Size)
+	case got != file.SHA256:
+		return fmt.Errorf("it has SHA-256 %s, want %s", got, file.SHA256)
+	}
+	return nil
+}
+
 // run gives the error of reading.
 func (c *copying) run(from io.Reader) error {
-	if c.failed = c.to.Reserve(c.limit); c.failed != nil {
-		return nil
-	}
 	if file, ok := from.(*os.File); ok {
 		cloned, err := c.to.Clone(file)
 		if err != nil {
@@ -109,6 +134,9 @@ func (c *copying) run(from io.Reader) error {
 		if cloned {
 			return c.hashOnly(io.NewSectionReader(c.to, 0, c.limit+1))
 		}
+	}
+	if c.failed = c.to.Reserve(c.limit); c.failed != nil {
+		return nil
 	}
 	return c.pipe(from)
 }

@@ -96,6 +96,39 @@ func TestInstallFromTar(t *testing.T) {
 	}
 }
 
+func TestInstallLinks(t *testing.T) {
+	set := makeSet(t, 1)
+	source := filepath.Join(set.dir, set.file(bundle.Kernel).Name)
+	// As the outputs of Bazel are.
+	real := filepath.Join(set.dir, "real")
+	if err := errors.Join(os.Rename(source, real), os.Symlink(real, source)); err != nil {
+		t.Fatal(err)
+	}
+	s := NewStore(t.TempDir(), Options{Sources: []Source{Dir(set.dir)}, Link: true})
+	if _, err := s.Install(t.Context(), set.id); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Resolve(t.Context(), set.id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSet(t, got, set)
+	want, err := os.Stat(real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(got.Kernel); err != nil || !os.SameFile(info, want) {
+		t.Errorf("%s is not the file of the source: %v", got.Kernel, err)
+	}
+	writeFile(t, real, []byte("changed"))
+	if _, err := s.Resolve(t.Context(), set.id, ""); err == nil || !strings.Contains(err.Error(), "is corrupt") {
+		t.Errorf("changed by its other name: got error %v", err)
+	}
+	if _, err := s.Install(t.Context(), set.id); !errors.Is(err, ErrDownloadFailed) {
+		t.Errorf("source changed: got error %v", err)
+	}
+}
+
 func TestResolveNeverSubstitutes(t *testing.T) {
 	a, b := makeSet(t, 1), makeSet(t, 2)
 	s := install(t, a, b)

@@ -27,6 +27,10 @@ type Options struct {
 	// KernelVersion is the default kernel. Where it is empty, it is that of the
 	// latest set, and without one DefaultKernelVersion.
 	KernelVersion KernelVersion
+	// Link makes what comes from a folder on the same file system a second name of
+	// the file there, where that is possible: it takes no room, but who changes the
+	// one changes the other, which Resolve then refuses.
+	Link bool
 	// Logger is told of files that are fetched, put into quarantine and removed.
 	Logger *slog.Logger
 	// Progress is called while files are copied, by one goroutine at a time.

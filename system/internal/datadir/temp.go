@@ -3,9 +3,11 @@ package datadir
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -170,6 +172,44 @@ func (d *Dir) Link(from, name string) error {
 		return d.named("link", name, d.root.Link(from, temp))
 	})
 }
+
+// LinkFile puts a second name of an open file from elsewhere in place, and
+// reports whether the file system can. Its bytes are on the disk then.
+func (d *Dir) LinkFile(file *os.File, name string) (linked bool, err error) {
+	if err := file.Sync(); err != nil {
+		return false, err
+	}
+	// A link of a link would be a link.
+	from, err := filepath.EvalSymlinks(file.Name())
+	if err != nil {
+		return false, err
+	}
+	err = d.replace(name, func(temp string) error {
+		err := os.Link(from, d.Path(temp))
+		for _, errno := range []syscall.Errno{syscall.EXDEV, syscall.EPERM, syscall.EMLINK, syscall.EOPNOTSUPP} {
+			if errors.Is(err, errno) {
+				return errNoLink
+			}
+		}
+		if err != nil {
+			return d.named("link", name, err)
+		}
+		opened, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		if named, err := d.root.Lstat(temp); err != nil || !os.SameFile(opened, named) {
+			return fmt.Errorf("link %s: %s is another file now", d.Path(name), from)
+		}
+		return nil
+	})
+	if err == errNoLink {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+var errNoLink = errors.New("the file system has no such links")
 
 func (d *Dir) replace(name string, link func(temp string) error) (err error) {
 	owner, err := d.Temp()
