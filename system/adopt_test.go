@@ -157,11 +157,33 @@ func TestAdoptBesideSets(t *testing.T) {
 	if path, err := s.GetKernelPath(Kernel_202602101); err != nil || path != kernel {
 		t.Errorf("kernel of an old instance: %s, %v", path, err)
 	}
+	// One that has the version of the sets' kernel is not replaced by theirs.
+	hosts := filepath.Join(s.dataDir, "system", versionPath(DefaultKernelVersion, GetArch()))
+	if err := errors.Join(os.Remove(hosts), os.Remove(filepath.Join(filepath.Dir(hosts), ".vmlinux"+recordSuffix))); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, hosts, elfKernel(t, machine, 20))
+	other := makeSet(t, 2)
+	s.options.Sources = append(s.options.Sources, Dir(other.dir))
+	if _, err := s.Install(t.Context(), other.id); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetLatest(t.Context(), other.id); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(hosts); err != nil || !bytes.Equal(data, elfKernel(t, machine, 20)) {
+		t.Errorf("kernel of a host was replaced: %v", err)
+	}
+	if path, err := s.GetKernelPath(DefaultKernelVersion); err != nil {
+		t.Error(err)
+	} else if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, other.bytes(t, "kernel")) {
+		t.Errorf("%s is not the kernel of the set: %v", path, err)
+	}
 	for _, wrong := range [][]byte{nil, []byte("vmlinux"), make([]byte, 100), elfKernel(t, elf.EM_RISCV, 10)} {
 		if err := os.Remove(kernel); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(os.RemoveAll(filepath.Join(filepath.Dir(kernel), ".vmlinux"+recordSuffix))); err != nil {
+		if err := os.RemoveAll(filepath.Join(filepath.Dir(kernel), ".vmlinux"+recordSuffix)); err != nil {
 			t.Fatal(err)
 		}
 		writeFile(t, kernel, wrong)

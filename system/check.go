@@ -138,8 +138,8 @@ func (s *Store) check(ctx context.Context, d *datadir.Dir, name string, want wan
 		now.SHA256, now.Pinned = known.SHA256, known.Pinned
 	}
 	if now.SHA256 == "" {
-		now.SHA256 = got
-		if reason := unfinished(file, name); reason != "" {
+		now.SHA256, now.Pinned = got, isOfSet(d, name, got)
+		if reason := unfinished(file, name); reason != "" && !now.Pinned {
 			return nil, &CorruptError{Path: d.Path(name), Got: got, Reason: reason}
 		}
 	}
@@ -147,6 +147,16 @@ func (s *Store) check(ctx context.Context, d *datadir.Dir, name string, want wan
 		return nil, &CorruptError{Path: d.Path(name), Want: now.SHA256, Got: got}
 	}
 	return now, s.writeRecord(d, name, now)
+}
+
+// isOfSet reports whether a kernel that goes by its version is that of a set.
+func isOfSet(d *datadir.Dir, name, digest string) bool {
+	if first, _, _ := strings.Cut(name, "/"); first != kernelDir {
+		return false
+	}
+	arch := path.Base(path.Dir(name))
+	_, err := d.Stat(path.Join(kernelDir, digestPrefix+digest, arch, kernelFile))
+	return err == nil
 }
 
 // writeRecord notes what a file is. Who cannot write reads the file again

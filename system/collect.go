@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"time"
 
@@ -51,6 +52,9 @@ func (s *Store) Collect(ctx context.Context, o CollectOptions) ([]Decision, erro
 	if o.DryRun {
 		run = s.reading
 	}
+	if _, err := os.Stat(s.dataDir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	err := run(ctx, func(d *datadir.Dir) error {
 		c := &collection{Store: s, dir: d, options: o, now: s.options.now()}
 		err := c.run(ctx)
@@ -85,6 +89,9 @@ func (c *collection) isOld(since time.Time) bool {
 }
 
 func (c *collection) run(ctx context.Context) error {
+	if err := c.recordKernels(ctx); err != nil {
+		return err
+	}
 	ids, err := setIDs(c.dir)
 	if err != nil {
 		return err

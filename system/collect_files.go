@@ -51,6 +51,29 @@ func (c *collection) files(ctx context.Context, files map[string]map[string]bool
 	return c.quarantine()
 }
 
+// recordKernels looks whether kernels without a record are those of sets, as long
+// as the sets are there: who linked one may have died before it wrote that.
+func (c *collection) recordKernels(ctx context.Context) error {
+	found, err := c.legacy(c.dir)
+	if err != nil || c.options.DryRun {
+		return err
+	}
+	for _, file := range found {
+		r, err := readRecord(c.dir, file.Path)
+		if err != nil {
+			return err
+		}
+		if r != nil || file.Kernel == "" {
+			continue
+		}
+		_, err = c.check(ctx, c.dir, file.Path, wanted{})
+		if _, corrupt := errors.AsType[*CorruptError](err); err != nil && !corrupt && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // versions removes the names by version of kernels that are gone.
 func (c *collection) versions(used map[string]bool) error {
 	found, err := c.legacy(c.dir)

@@ -278,6 +278,7 @@ func TestLeases(t *testing.T) {
 		"path":        {Name: "../x", Sets: []string{set.id}, Owner: self},
 		"no sets":     {Name: "vm", Owner: self},
 		"no ID":       {Name: "vm", Sets: []string{"latest"}, Owner: self},
+		"half owner":  {Name: "vm", Sets: []string{set.id}, Owner: &Process{PID: 1}},
 		"endless":     {Name: "vm", Sets: []string{set.id}},
 		"not present": {Name: "vm", Sets: []string{"sha256:" + strings.Repeat("0", 64)}, Owner: self},
 	} {

@@ -36,6 +36,8 @@ func (l *Lease) validate() error {
 		return fmt.Errorf("lease has name %.120q, want letters, digits, dots, hyphens and underscores", l.Name)
 	case len(l.Sets) == 0:
 		return errors.New("lease names no artifact set")
+	case l.Owner != nil && (l.Owner.PID <= 0 || l.Owner.BootID == "" || l.Owner.Namespace == ""):
+		return errors.New("lease has an owner without number, boot or namespace")
 	case l.Owner == nil && l.Expires.IsZero():
 		return errors.New("lease has neither owner nor expiry, it would never end")
 	}

@@ -240,7 +240,11 @@ func (s *Store) linkKernel(ctx context.Context, d *datadir.Dir, set *Set) error 
 	if _, corrupt := errors.AsType[*CorruptError](err); !corrupt && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	// An older build of the version goes by its digest only from now on.
+	// What a hypeman host left keeps its name, as instances know it by no other: the
+	// set's goes by its digest then. An older build of a set does from now on.
+	if there, err := s.check(ctx, d, name, wanted{}); err == nil && !there.Pinned {
+		return nil
+	}
 	if err := d.Link(from, name); err != nil {
 		return err
 	}

@@ -29,11 +29,14 @@ func create(t *testing.T) *Dir {
 func TestOpenRefusesWhatAllMayWrite(t *testing.T) {
 	parent := t.TempDir()
 	for _, test := range []struct {
-		name string
-		mode fs.FileMode
-		want error
+		name         string
+		mode         fs.FileMode
+		itself, data error // of the folder, and of one in it
 	}{
-		{"own", 0o755, nil}, {"group", 0o775, nil}, {"all", 0o777, ErrUnsafe}, {"sticky", 0o777 | fs.ModeSticky, nil},
+		{"own", 0o755, nil, nil},
+		{"group", 0o775, nil, nil},
+		{"all", 0o777, ErrUnsafe, ErrUnsafe},
+		{"sticky", 0o777 | fs.ModeSticky, ErrUnsafe, nil},
 	} {
 		folder := filepath.Join(parent, test.name)
 		if err := os.Mkdir(folder, 0o755); err != nil {
@@ -42,10 +45,17 @@ func TestOpenRefusesWhatAllMayWrite(t *testing.T) {
 		if err := os.Chmod(folder, test.mode); err != nil {
 			t.Fatal(err)
 		}
-		for _, dataDir := range []string{folder, filepath.Join(folder, "data")} {
-			d, err := Create(dataDir, nil)
+		link := filepath.Join(parent, test.name+" link")
+		if err := os.Symlink(filepath.Join(folder, "data"), link); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			dataDir string
+			want    error
+		}{{folder, test.itself}, {filepath.Join(folder, "data"), test.data}, {link, test.data}} {
+			d, err := Create(test.dataDir, nil)
 			if !errors.Is(err, test.want) {
-				t.Errorf("%s: got error %v, want %v", dataDir, err, test.want)
+				t.Errorf("%s: got error %v, want %v", test.dataDir, err, test.want)
 			}
 			if err == nil {
 				if err := d.Close(); err != nil {

@@ -59,13 +59,17 @@ func open(dataDir string, create bool, fault Fault) (dir *Dir, err error) {
 			return nil, err
 		}
 	}
-	for _, name := range []string{filepath.Dir(dataDir), dataDir} {
+	// A data directory that is a link is its owner's choice; from here on every
+	// name is below the one that was opened.
+	real, err := filepath.EvalSymlinks(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{dataDir, real} {
 		if err := checkWriters(name); err != nil {
 			return nil, err
 		}
 	}
-	// A data directory that is a link is its owner's choice; from here on every
-	// name is below the one that was opened.
 	data, err := os.OpenRoot(dataDir)
 	if err != nil {
 		return nil, err
@@ -91,16 +95,27 @@ func open(dataDir string, create bool, fault Fault) (dir *Dir, err error) {
 	return d, nil
 }
 
-// checkWriters refuses a folder in which anybody could put a file in the place
-// of another's. A sticky one, as /tmp is, is good as a parent: see Dir.plain for
-// what is in it.
+// checkWriters refuses a folder that anybody could put files into, or could have
+// put where it is. In a sticky folder, as /tmp is, that is one of another user.
 func checkWriters(name string) error {
-	info, err := os.Stat(name)
+	folder, err := os.Stat(name)
 	if err != nil {
 		return err
 	}
-	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return fmt.Errorf("open %s: everybody may write there (mode %v): %w", name, info.Mode().Perm(), ErrUnsafe)
+	parent, err := os.Stat(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	const others = 0o002
+	stat, ok := folder.Sys().(*syscall.Stat_t)
+	isOwn := ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
+	switch {
+	case folder.Mode().Perm()&others != 0:
+		return fmt.Errorf("open %s: everybody may write there (mode %v): %w", name, folder.Mode(), ErrUnsafe)
+	case parent.Mode().Perm()&others != 0 && parent.Mode()&fs.ModeSticky == 0:
+		return fmt.Errorf("open %s: everybody may write to %s (mode %v): %w", name, filepath.Dir(name), parent.Mode(), ErrUnsafe)
+	case parent.Mode().Perm()&others != 0 && !isOwn:
+		return fmt.Errorf("open %s: it is another user's, and everybody may write to %s: %w", name, filepath.Dir(name), ErrUnsafe)
 	}
 	return nil
 }
