@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -207,6 +208,68 @@ func checkNothingStray(t *testing.T, s *Store, m *model, sets []fakeSet) {
 			t.Errorf("%s is of no set", name)
 		}
 	}
+}
+
+// TestCollectRaces collects while others install, hold and resolve the same sets.
+func TestCollectRaces(t *testing.T) {
+	a, b := makeSet(t, 1), makeSet(t, 2)
+	s := NewStore(t.TempDir(), Options{Sources: []Source{Dir(a.dir), Dir(b.dir)}})
+	done := make(chan struct{})
+	var collecting, using sync.WaitGroup
+	removed := 0
+	collecting.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			decisions, err := s.Collect(t.Context(), CollectOptions{Grace: NoGrace})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, decision := range decisions {
+				if decision.Remove && decision.ID != "" {
+					removed++
+				}
+			}
+		}
+	})
+	held := make([]int, 4)
+	for i := range held {
+		using.Go(func() {
+			set := []fakeSet{a, b}[i%2]
+			for range 10 {
+				if _, err := s.Install(t.Context(), set.id); err != nil {
+					t.Error(err)
+					return
+				}
+				hold, err := s.Hold(t.Context(), set.id, "")
+				if errors.Is(err, fs.ErrNotExist) {
+					continue // collected in between, as nothing kept it
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				held[i]++
+				wantSet(t, hold.Set, set)
+				if got, err := s.Resolve(t.Context(), set.id, ""); err != nil {
+					t.Errorf("held, but %v", err)
+				} else {
+					wantSet(t, got, set)
+				}
+				if err := hold.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	using.Wait()
+	close(done)
+	collecting.Wait()
+	t.Logf("held %v times of 10, removed %d times", held, removed)
 }
 
 func TestCollectSaysWhy(t *testing.T) {
