@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/kindling-vm/kindling/system/bundle"
+	"github.com/kindling-vm/kindling/system/internal/datadir"
 )
 
 var (
@@ -19,6 +20,9 @@ var (
 	// ErrBuildFailed is in the chain of the error of EnsureSystemFiles when the
 	// initrd could not be put in place for another reason than its source.
 	ErrBuildFailed = errors.New("build failed")
+	// ErrUnsafe is in the chain of the error of a data directory that others could
+	// tamper with: everybody may write it, or a symbolic link stands in it.
+	ErrUnsafe = datadir.ErrUnsafe
 )
 
 // SourceError tells of a source that did not give what it should have.

@@ -24,7 +24,7 @@ import (
 // webSource is a source of a test's server, which gives up soon.
 func webSource(t testing.TB, server *httptest.Server) Source {
 	t.Helper()
-	source, err := HTTP(server.URL+"/set/", HTTPOptions{Transport: server.Client().Transport, Attempts: 3, Stall: 300 * time.Millisecond})
+	source, err := HTTP(server.URL+"/set/", HTTPOptions{Transport: server.Client().Transport, Attempts: 3, Stall: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,16 +125,16 @@ func TestLyingServers(t *testing.T) {
 				case <-ticker.C:
 				}
 			}
-		}, "the server sent less than 1024 bytes a second for 300ms (asked 3 times)"},
+		}, "the server sent less than 1024 bytes a second for 500ms (asked 3 times)"},
 		{"stalls before the answer", func(_ http.ResponseWriter, r *http.Request, _ []byte) {
 			<-r.Context().Done()
-		}, "the server sent less than 1024 bytes a second for 300ms (asked 3 times)"},
+		}, "the server sent less than 1024 bytes a second for 500ms (asked 3 times)"},
 		{"stalls in the answer", func(w http.ResponseWriter, r *http.Request, data []byte) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 			_, _ = w.Write(data[:100])
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
-		}, "the server sent less than 1024 bytes a second for 300ms (asked 3 times)"},
+		}, "the server sent less than 1024 bytes a second for 500ms (asked 3 times)"},
 		{"breaks always", func(w http.ResponseWriter, _ *http.Request, data []byte) { cut(w, data, 0) }, "(asked 3 times)"},
 		{"breaks once", func(w http.ResponseWriter, r *http.Request, data []byte) {
 			if r.Header.Get("Range") == "" {

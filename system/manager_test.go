@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/kindling-vm/kindling/system/bundle"
-	"github.com/kindling-vm/kindling/system/internal/datadir"
 )
 
 func TestManager(t *testing.T) {
@@ -150,7 +149,7 @@ func TestLatestIsNoWayOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := NewStore(dataDir, Options{Sources: []Source{Dir(set.dir)}})
-			if err := s.EnsureSystemFiles(t.Context()); !errors.Is(err, datadir.ErrUnsafe) || !strings.Contains(err.Error(), link) {
+			if err := s.EnsureSystemFiles(t.Context()); !errors.Is(err, ErrUnsafe) || !strings.Contains(err.Error(), link) {
 				t.Errorf("got error %v, want that %s is unsafe", err, link)
 			}
 			if names, err := os.ReadDir(outside); err != nil || len(names) != 0 {
@@ -162,7 +161,7 @@ func TestLatestIsNoWayOut(t *testing.T) {
 
 func TestLinksOfLatestThatLeadNowhere(t *testing.T) {
 	for target, want := range map[string]error{
-		"1700000000": fs.ErrNotExist, "latest": datadir.ErrUnsafe, "../..": datadir.ErrUnsafe, "etc": datadir.ErrUnsafe,
+		"1700000000": fs.ErrNotExist, "latest": ErrUnsafe, "../..": ErrUnsafe, "etc": ErrUnsafe,
 	} {
 		dataDir := t.TempDir()
 		folder := filepath.Join(dataDir, "system/initrd", GetArch())
