@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"sync"
-	"syscall"
 
 	"github.com/kindling-vm/kindling/system/bundle"
 	"github.com/kindling-vm/kindling/system/internal/datadir"
@@ -182,12 +181,8 @@ func (in *installation) install(ctx context.Context, d *datadir.Dir) error {
 		// Who asked for it now may need a while until it is a root.
 		return d.Touch(manifestPath(in.id), in.options.now())
 	}
-	free, err := d.Free()
-	if err != nil {
+	if missing, err = in.awaitRoom(ctx, d, items, missing, need); err != nil {
 		return err
-	}
-	if need > free {
-		return &StorageError{Path: d.Path("."), Need: need, Free: free, Err: syscall.ENOSPC}
 	}
 	if err := in.fetchAll(ctx, d, missing); err != nil {
 		return err
@@ -195,18 +190,7 @@ func (in *installation) install(ctx context.Context, d *datadir.Dir) error {
 	if err := syncFolders(d, items); err != nil {
 		return err
 	}
-	if !known {
-		// From here on the set is installed. The file stays the same one as long as it
-		// is: processes hold the set by it.
-		data, err := in.manifest.MarshalCanonical()
-		if err != nil {
-			return err
-		}
-		if err := d.WriteFile(manifestPath(in.id), data, 0o644); err != nil {
-			return err
-		}
-	}
-	if err := d.Touch(manifestPath(in.id), in.options.now()); err != nil {
+	if err := in.writeManifest(ctx, d); err != nil {
 		return err
 	}
 	for _, folder := range []string{setDir(in.id), setsDir, "."} {
@@ -217,45 +201,24 @@ func (in *installation) install(ctx context.Context, d *datadir.Dir) error {
 	return nil
 }
 
-// missingOf gives the files that are not known to be right, and the bytes that
-// they take while they are installed: each is copied once, next to what is
-// there, and then renamed.
-func missingOf(d *datadir.Dir, items []item) (missing []item, need int64, err error) {
-	const block, documents = 4096, 64 << 10
-	need = documents
-	for _, it := range items {
-		ok, err := recorded(d, it)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !ok && !slices.ContainsFunc(missing, func(other item) bool { return other.name == it.name }) {
-			missing = append(missing, it)
-			need += (it.file.Size + block - 1) / block * block
-		}
-	}
-	return missing, need, nil
-}
-
-// recorded reports whether the file is in place and its record says that it is
-// right. Others may be at it, so that nothing follows if not.
-func recorded(d *datadir.Dir, item item) (ok bool, err error) {
-	file, err := d.Open(item.name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+// writeManifest makes the set an installed one. Of many processes one writes it:
+// the file stays the same one, as processes hold the set by it.
+func (in *installation) writeManifest(ctx context.Context, d *datadir.Dir) (err error) {
+	lock, err := d.Lock(ctx, lockName(setDir(in.id)))
 	if err != nil {
-		return false, err
+		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	known, err := readRecord(d, item.name)
-	if known == nil || err != nil {
-		return false, err
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if _, err := readSet(d, in.id); err != nil {
+		data, err := in.manifest.MarshalCanonical()
+		if err != nil {
+			return err
+		}
+		if err := d.WriteFile(manifestPath(in.id), data, 0o644); err != nil {
+			return err
+		}
 	}
-	var now record
-	if err := now.describe(file); err != nil {
-		return false, err
-	}
-	return known.Pinned && known.SHA256 == item.file.SHA256 && known.fits(&now), nil
+	return d.Touch(manifestPath(in.id), in.options.now())
 }
 
 // fetchAll installs files, two at a time: one waits for the disk while the other
