@@ -2,11 +2,12 @@
 
 load("//tools/mkinitrd:defs.bzl", "initrd")
 
-def guest_initrd(name, **kwargs):
+def guest_initrd(name, modules = [], **kwargs):
     """An initrd of the profile's kernel and base with our programs.
 
     Args:
         name: of the target.
+        modules: kernel modules to load beside those that every guest needs.
         **kwargs: of initrd, such as compression and headers.
     """
     initrd(
@@ -22,10 +23,11 @@ def guest_initrd(name, **kwargs):
             "virtio_blk",
             "overlay",
             "vmw_vsock_virtio_transport",
-        ],
+        ] + modules,
         optional_modules = [
             "erofs",
             "loop",
+            "ptp_kvm",
             "squashfs",
             "virtio_net",
         ],

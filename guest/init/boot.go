@@ -85,6 +85,7 @@ var steps = []step{
 	{"switch-root", "bind", (*machine).switchRoot, stop},
 	{"directories", "bind", (*machine).makeDirectories, goOn},
 	{"headers", "headers", (*machine).startHeaders, goOn},
+	{"host-clock", "modules", (*machine).startHostClock, goOn},
 	{"free", "bind", (*machine).freeInitramfs, goOn},
 	{"cgroup", "setup", (*machine).makeMemoryGroup, goOn},
 	{"systemd", "systemd", (*machine).prepareSystemd, goOn},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,7 +19,7 @@ import (
 
 // onDemand are modules that are loaded when a disk or the config asks for what
 // they do, and not by each boot.
-var onDemand = map[string]bool{"erofs": true, "squashfs": true, "nfsv4": true, "virtio_net": true}
+var onDemand = map[string]bool{"erofs": true, "squashfs": true, "nfsv4": true, "ptp_kvm": true, "virtio_net": true}
 
 // loadModules loads the modules that /etc/modules lists. The disk watch starts
 // first, so that no new disk is missed.
@@ -68,6 +69,22 @@ func (m *machine) load(name string) error {
 		return nil
 	}
 	return m.modules.Load(name, "")
+}
+
+// clocksources lists what the kernel can tell the time by.
+const clocksources = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
+
+// startHostClock makes the host's clock a device, by which the agent keeps the
+// guest's right after a restore. Only KVM has one.
+func (m *machine) startHostClock() error {
+	content, err := os.ReadFile(clocksources)
+	if err != nil {
+		return fmt.Errorf("list clocks: %w", err)
+	}
+	if !slices.Contains(strings.Fields(string(content)), "kvm-clock") {
+		return nil
+	}
+	return m.load("ptp_kvm")
 }
 
 // readModuleList reads names of modules, one a line.

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -40,7 +42,8 @@ func BenchmarkAgent(b *testing.B) {
 	}
 	b.ReportMetric(0, "ns/op") // has no meaning here
 	boot(b, options{
-		config: &contract.Config{Cmd: []string{"/rawvsock"}},
+		config: &contract.Config{Cmd: []string{"/rawvsock"}, SkipKernelHeaders: true},
+		memory: 1024,
 		image:  []v1.Layer{layer(b, map[string][]byte{"rawvsock": program}, file("rawvsock", 0o755))},
 		running: func(ctx context.Context, vsock string) {
 			if err := measure(ctx, b, vsock); err != nil {
@@ -59,10 +62,11 @@ func measure(ctx context.Context, b *testing.B, vsock string) (err error) {
 	if err := client.WaitReady(ctx); err != nil {
 		return err
 	}
-	ways := []struct {
+	type way struct {
 		name string
 		move func() error
-	}{
+	}
+	ways := []way{
 		{"raw-in", func() error { return raw(ctx, vsock, 'i', moved) }},
 		{"stdin", func() error {
 			return command(ctx, client, agent.ExecOptions{Command: []string{"cat"}, Stdin: io.LimitReader(zeros{}, moved)}, 0)
@@ -72,6 +76,25 @@ func measure(ctx context.Context, b *testing.B, vsock string) (err error) {
 			return command(ctx, client, agent.ExecOptions{Command: []string{"head", "-c", fmt.Sprint(moved), "/dev/zero"}}, moved)
 		}},
 	}
+	dir := b.TempDir()
+	source := filepath.Join(dir, "source")
+	if err := os.WriteFile(source, nil, 0o600); err != nil {
+		return err
+	}
+	// Random, or holes would be made of it.
+	if err := fill(source, moved); err != nil {
+		return err
+	}
+	ways = append(ways, []way{
+		{"copy-in", func() error {
+			_, err := client.CopyTo(ctx, agent.CopyToOptions{Source: source, Dir: "/dev/shm", Name: "file"})
+			return err
+		}},
+		{"copy-out", func() error {
+			_, err := client.CopyFrom(ctx, agent.CopyFromOptions{Source: "/dev/shm/file", Dir: dir, Name: "back"})
+			return err
+		}},
+	}...)
 	rates := map[string]float64{}
 	for _, way := range ways {
 		start := time.Now()
@@ -83,6 +106,8 @@ func measure(ctx context.Context, b *testing.B, vsock string) (err error) {
 	}
 	b.ReportMetric(rates["stdin"]/rates["raw-in"], "stdin/raw")
 	b.ReportMetric(rates["stdout"]/rates["raw-out"], "stdout/raw")
+	b.ReportMetric(rates["copy-in"]/rates["raw-in"], "copy-in/raw")
+	b.ReportMetric(rates["copy-out"]/rates["raw-out"], "copy-out/raw")
 	for _, workers := range []int{1, 64} {
 		times, err := commandTimes(ctx, client, 1000, workers)
 		if err != nil {
@@ -92,6 +117,17 @@ func measure(ctx context.Context, b *testing.B, vsock string) (err error) {
 		b.ReportMetric(times[len(times)*99/100].Seconds()*1e3, fmt.Sprintf("exec-%d-p99-ms", workers))
 	}
 	return raw(ctx, vsock, 'q', 0)
+}
+
+// fill writes random bytes into a file.
+func fill(name string, size int64) (err error) {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), size)
+	return err
 }
 
 // zeros is an endless input.

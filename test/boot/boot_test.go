@@ -6,16 +6,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/vm/agent"
+	"github.com/kindling-vm/kindling/vm/agent/agentconformance"
 )
 
 func TestExit(t *testing.T) {
@@ -83,7 +88,9 @@ func TestEnvironment(t *testing.T) {
 		want.WriteString(base64.StdEncoding.EncodeToString([]byte(env[key])) + "\n")
 	}
 	want.WriteString(contract.DefaultPath + " " + contract.DefaultHome + " /srv/made\n")
-	if diff := cmp.Diff(want.String(), kernelLine.ReplaceAllString(got.output, "")); diff != "" {
+	// The end of a line of the agent's that a line of the kernel's has broken
+	// looks like the application's.
+	if diff := cmp.Diff(want.String(), strings.TrimLeft(kernelLine.ReplaceAllString(got.output, ""), "\n")); diff != "" {
 		t.Errorf("output (-want +got):\n%s", diff)
 	}
 	var programs []string
@@ -133,6 +140,88 @@ func TestAgent(t *testing.T) {
 	})
 	if diff := cmp.Diff(contract.ExitInfo{Code: 7, Message: "exit code 7"}, got.exit); diff != "" {
 		t.Errorf("exit information (-want +got):\n%s", diff)
+	}
+}
+
+// TestAgentConformance runs the suite against the agent in a machine.
+func TestAgentConformance(t *testing.T) {
+	t.Parallel()
+	got := boot(t, options{
+		config: &contract.Config{Cmd: []string{"sleep", "600"}, SkipKernelHeaders: true},
+		running: func(ctx context.Context, vsock string) {
+			client, err := agent.NewHybridClient(vsock)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := client.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			if err := client.WaitReady(ctx); err != nil {
+				t.Fatal(err)
+			}
+			agentconformance.Run(t, agentconformance.Hybrid(vsock,
+				agentconformance.TTY, agentconformance.Files, agentconformance.User, agentconformance.Limits,
+				agentconformance.Signal, agentconformance.Stats, agentconformance.TTYEnd))
+			// The agent is apart from what it runs, and the kernel's last choice.
+			var out bytes.Buffer
+			looks := "pid=$(pidof guest-agent); cat /proc/$pid/cgroup /proc/$pid/oom_score_adj /proc/self/cgroup /proc/self/oom_score_adj; grep -q . /sys/fs/cgroup/agent/memory.max; echo $?; cat /run/hypeman/guest-agent-ready | wc -l"
+			if _, err := client.Exec(ctx, agent.ExecOptions{Command: []string{"sh", "-c", looks}, Stdout: &out, Stderr: &out}); err != nil {
+				t.Error(err)
+			}
+			if want := "0::/agent\n-999\n0::/exec\n0\n0\n1\n"; out.String() != want {
+				t.Errorf("agent and command are %q, want %q", &out, want)
+			}
+			if err := client.Shutdown(ctx, agent.ShutdownOptions{Grace: time.Second, Reason: "the suite is over"}); err != nil {
+				t.Error(err)
+			}
+		},
+	})
+	if got.exit != contract.NewKillInfo(15) || !strings.Contains(got.serial, `shutdown: "the suite is over"`) {
+		t.Errorf("ended with %v, log:\n%s", got.exit, got.serial)
+	}
+}
+
+// TestAgentRefusesGuest has a process of the guest call the agent over vsock's
+// loopback, and one of the host without the token.
+func TestAgentRefusesGuest(t *testing.T) {
+	t.Parallel()
+	program, err := os.ReadFile(runfile(t, "_main/test/boot/rawvsock/rawvsock_/rawvsock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := boot(t, options{
+		initrd: runfile(t, "_main/test/boot/loopback_initrd.cpio"),
+		image:  []v1.Layer{layer(t, map[string][]byte{"rawvsock": program}, file("rawvsock", 0o755))},
+		config: &contract.Config{Cmd: []string{"sh", "-c", "until test -e /tmp/done; do sleep 0.1; done; /rawvsock call 1; /rawvsock call 3"}, User: "1000", AgentToken: "secret"},
+		running: func(ctx context.Context, vsock string) {
+			stranger, err := agent.NewHybridClient(vsock)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := agent.NewHybridClient(vsock, agent.WithToken("secret"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := errors.Join(stranger.Close(), client.Close()); err != nil {
+					t.Error(err)
+				}
+			}()
+			if err := client.WaitReady(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stranger.Exec(ctx, agent.ExecOptions{Command: []string{"true"}}); !errors.Is(err, agent.ErrUnauthenticated) {
+				t.Errorf("without token: got error %v, want %v", err, agent.ErrUnauthenticated)
+			}
+			if exit, err := client.Exec(ctx, agent.ExecOptions{Command: []string{"touch", "/tmp/done"}}); !exit.Success() || err != nil {
+				t.Errorf("with token: %v, %v", exit, err)
+			}
+		},
+	})
+	if want := "connected, closed without a byte\nconnected, closed without a byte\n"; got.output != want || got.exit.Code != 0 {
+		t.Errorf("exit %v, output %q, want %q\nserial output:\n%s", got.exit, got.output, want, got.serial)
 	}
 }
 

@@ -29,6 +29,7 @@ var rules = []rule{
 	{packages: "guest", may: []string{"guest", "internal/treecopy"}},
 	{packages: "system/push", may: []string{"system"}},
 	{packages: "system/registry", may: []string{"system"}},
+	{packages: "system/systemtest", may: []string{"system"}},
 	{packages: "system", may: []string{"system"}, std: true},
 	{packages: "internal", may: []string{"internal"}},
 	{packages: "vm", may: []string{"vm", "guest/contract", "guest/guestpb", "internal"}},

@@ -76,12 +76,21 @@ var additionCases = []testCase{
 		}
 	}},
 	{name: "addition: user of a command", needs: User, without: ignored(agent.ExecOptions{User: "root"}), run: func(s *session) {
-		self, err := s.exec(agent.ExecOptions{Command: []string{"id", "-u"}})
+		self, err := s.exec(agent.ExecOptions{Command: sh("id -u; cat /proc/self/uid_map")})
 		if err != nil {
 			s.Fatal(err)
 		}
-		if strings.TrimSpace(self.stdout) != "0" {
-			// Then the agent can make nobody of anybody.
+		// An agent that is not root, or is so in a namespace of one user, can make
+		// nobody of anybody.
+		switch fields := strings.Fields(self.stdout); {
+		case len(fields) < 4:
+			s.Fatalf("got user and users %q", self.stdout)
+		case fields[0] == "0" && fields[3] == "1":
+			if got, err := s.exec(agent.ExecOptions{Command: []string{"true"}, User: "65534:65533"}); err == nil {
+				s.Errorf("a user that the agent's namespace does not have: got %+v", got)
+			}
+			return
+		case fields[0] != "0":
 			if got, err := s.exec(agent.ExecOptions{Command: []string{"true"}, User: "0:0"}); err == nil {
 				s.Errorf("root for an agent that is not: got %+v", got)
 			}

@@ -303,7 +303,7 @@ func (r *running) requireExit(want agent.ExitStatus) {
 func (s *session) requireGone(pid string) {
 	s.Helper()
 	s.require(agent.ExecOptions{
-		Command: sh(`while kill -0 "$1" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$1/status"; do sleep 0.02; done`, pid),
+		Command: sh(`while kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; do sleep 0.02; done`, pid),
 		Timeout: patience / 2,
 	}, result{})
 }
