@@ -115,7 +115,10 @@ func fakeVhost() error {
 
 // serveAgent serves the real agent's service on a hybrid vsock socket.
 func serveAgent(listener net.Listener, kill func(int, syscall.Signal) error) error {
-	return server.New(server.Options{Env: []string{"PATH=" + contract.DefaultPath}, Kill: kill}).Serve(hybridListener{listener})
+	return server.New(server.Options{
+		Env: []string{"PATH=" + contract.DefaultPath}, Kill: kill,
+		ShutdownFile: filepath.Join(filepath.Dir(listener.Addr().String()), "shutdown.json"),
+	}).Serve(hybridListener{listener})
 }
 
 type hybridListener struct{ net.Listener }

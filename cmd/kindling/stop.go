@@ -153,8 +153,8 @@ func stopGuest(ctx, machine context.Context, dir string, limit time.Duration) (e
 		case <-timer.C:
 			return false, nil
 		case err := <-asked:
-			// The guest may end before its answer is out.
-			if err != nil && !errors.Is(err, agent.ErrLost) && machine.Err() == nil {
+			// The guest may end before its answer is out, or before it is asked again.
+			if err != nil && !errors.Is(err, agent.ErrLost) && !errors.Is(err, agent.ErrUnavailable) && machine.Err() == nil {
 				return false, nil
 			}
 		}
