@@ -43,8 +43,8 @@ func BenchmarkAgent(b *testing.B) {
 	b.ReportMetric(0, "ns/op") // has no meaning here
 	boot(b, options{
 		config: &contract.Config{Cmd: []string{"/rawvsock"}, SkipKernelHeaders: true},
-		memory: 1024,
-		image:  []v1.Layer{layer(b, map[string][]byte{"rawvsock": program}, file("rawvsock", 0o755))},
+		memory: 1024, timeout: 15 * time.Minute,
+		image: []v1.Layer{layer(b, map[string][]byte{"rawvsock": program}, file("rawvsock", 0o755))},
 		running: func(ctx context.Context, vsock string) {
 			if err := measure(ctx, b, vsock); err != nil {
 				b.Fatal(err)

@@ -59,6 +59,7 @@ type options struct {
 	initrd  string                                  // path, of the artifact set if empty
 	running func(ctx context.Context, vsock string) // called while the machine runs
 	image   []v1.Layer                              // of the root disk, behind the base layer
+	timeout time.Duration                           // bootTimeout if 0
 	network bool                                    // an interface behind user-mode networking
 	bare    bool                                    // the image is all of the root disk
 	// attach changes which disks are attached. Others go into dir.
@@ -110,7 +111,7 @@ func boot(t testing.TB, o options) machine {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), bootTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(o.timeout, bootTimeout))
 	defer cancel()
 	if !strings.Contains(o.cmdline, "console=") {
 		o.cmdline = set.CommandLine + " " + o.cmdline
