@@ -13,18 +13,13 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kindling",
 		Short: "Run OCI images in small virtual machines",
-		Long: `Run OCI images in small virtual machines.
+		Long: `Run OCI images in small virtual machines, and keep the kernels and initrds that
+they boot from.
 
 Every flag can be given by the environment variable behind its description; the
 command line wins. A machine has its files below KINDLING_STATE_DIR (default:
-$XDG_STATE_HOME/kindling or ~/.local/state/kindling) while it runs.
-
-Exit codes are those of the command in the guest, and
-    2  the command line makes no sense
-  124  the time that kindling exec gave the command was over
-  125  kindling itself failed
-  126  the command cannot be executed
-  127  the command was not found`,
+$XDG_STATE_HOME/kindling or ~/.local/state/kindling) while it runs. Exit codes:
+kindling help exit-codes.`,
 		Example:       "  kindling run -- echo hello",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -33,6 +28,8 @@ Exit codes are those of the command in the guest, and
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(), execCommand(), cpCommand(), statCommand(), stopCommand(), artifactCommand())
+	root.AddCommand(installCommand(), lsCommand(), resolveCommand(), pathsCommand(), verifyCommand(), gcCommand(),
+		pullCommand(), pushCommand(), doctorCommand(), exitCodesTopic())
 	return root
 }
 

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// plainInterval is the time between two lines of plain progress about files that
+// are not done.
+const plainInterval = 5 * time.Second
+
+// transfers tells how far the files of a set are.
+type transfers struct {
+	w    io.Writer
+	how  string // auto, plain, json or quiet; auto is a line on a terminal, else plain
+	now  func() time.Time
+	last time.Time // something was shown
+	done map[string]bool
+}
+
+// addProgress gives a command the flag for progress. Its addSetFlags or
+// addOutput follows.
+func addProgress(cmd *cobra.Command) *transfers {
+	t := &transfers{now: time.Now, done: map[string]bool{}}
+	cmd.Flags().StringVar(&t.how, "progress", "auto", "tell `HOW` far it is on stderr: auto, plain, json (a line an object) or quiet")
+	return t
+}
+
+// start checks the flag.
+func (t *transfers) start(w io.Writer) error {
+	t.w, t.last = w, t.now()
+	switch t.how {
+	case "plain", "json", "quiet":
+	case "auto":
+		if !isTerminal(w) {
+			t.how = "plain"
+		}
+	default:
+		return usageError{fmt.Errorf("--progress is %q, want auto, plain, json or quiet", t.how)}
+	}
+	return nil
+}
+
+// report is called with the bytes so far of a file.
+func (t *transfers) report(file string, done, total int64) {
+	finished := done == total
+	if t.how == "quiet" || t.done[file] {
+		return
+	}
+	interval := progressInterval
+	if t.how == "plain" {
+		interval = plainInterval
+	}
+	if !finished && t.now().Sub(t.last) < interval {
+		return
+	}
+	t.done[file], t.last = finished, t.now()
+	const mib = 1 << 20
+	switch {
+	case t.how == "json":
+		fmt.Fprintf(t.w, "{\"file\":%s,\"done\":%d,\"total\":%d}\n", jsonString(file), done, total)
+	case t.how == "auto":
+		// \x1b[K clears what is left of a longer line: ECMA-48, EL.
+		fmt.Fprintf(t.w, "\r%s: %.1f of %.1f MiB\x1b[K", printable(file), float64(done)/mib, float64(total)/mib)
+	case finished:
+		fmt.Fprintf(t.w, "kindling: %s: %d bytes\n", printable(file), total)
+	default:
+		fmt.Fprintf(t.w, "kindling: %s: %d of %d bytes\n", printable(file), done, total)
+	}
+}
+
+// jsonString is a text as JSON has it. A string can always be encoded.
+func jsonString(text string) []byte {
+	encoded, err := json.Marshal(text)
+	if err != nil {
+		panic(err)
+	}
+	return encoded
+}
+
+// end says how it ended, in the place of a line on a terminal.
+func (t *transfers) end(format string, args ...any) {
+	if t.how == "auto" {
+		fmt.Fprint(t.w, "\r\x1b[K")
+	}
+	if t.how == "auto" || t.how == "plain" {
+		fmt.Fprintf(t.w, "kindling: "+format+"\n", args...)
+	}
+}
