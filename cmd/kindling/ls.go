@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -97,7 +98,7 @@ func printSets(w io.Writer, rows []setRow) {
 		if row.Latest {
 			latest = "yes"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", row.ID, orDash(arches), orDash(versions), row.Size, latest)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", row.ID, orDash(arches), orDash(slices.Compact(versions)), row.Size, latest)
 	}
 	// The writer behind keeps its errors until it is flushed.
 	_ = table.Flush()

@@ -39,7 +39,7 @@ func exitCodesTopic() *cobra.Command {
        refuses, or what it has is wrong
     6  the disk is full or read-only
     7  another process is at it
-    8  the set has nothing for the architecture
+    8  install: the set has nothing for the architecture
 
 Where several are true, the first of 4, 6, 7, 8, 3, 5 counts.
 
@@ -53,8 +53,7 @@ and cp, stat, stop and artifact:
   128 plus the number of a signal that killed the command
 
 cp and stat exit with 1 where a path is not what it should be, artifact diff where
-there are differences.
-`,
+there are differences.`,
 	}
 }
 

@@ -133,7 +133,7 @@ func (s *checkedSource) Manifest(ctx context.Context, id string) ([]byte, error)
 			return nil, err
 		}
 		if err := s.policy.Verify(m, signed, time.Now()); err != nil {
-			return nil, fmt.Errorf("verify signature: %w", err)
+			return nil, err
 		}
 	}
 	for _, arch := range s.arches {
