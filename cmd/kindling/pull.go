@@ -45,7 +45,11 @@ and change none. Exit codes: kindling help exit-codes.`,
 				return err
 			}
 			client := &registry.Client{Mirrors: want.mirrors, Progress: progress.ofRegistry}
-			got, err := client.Pull(cmd.Context(), strings.TrimPrefix(args[0], ociScheme), args[1],
+			reference := strings.TrimPrefix(args[0], ociScheme)
+			if _, err := newSource(client, reference, registry.Want{}); err != nil {
+				return err
+			}
+			got, err := client.Pull(cmd.Context(), reference, args[1],
 				registry.Want{SetID: want.set, Policy: policy, Arches: want.arches})
 			if err != nil {
 				return ofRegistry(err)

@@ -47,7 +47,11 @@ and change none. Exit codes: kindling help exit-codes.`,
 				return err
 			}
 			client := &registry.Client{Progress: progress.ofRegistry}
-			got, err := client.Push(cmd.Context(), args[0], strings.TrimPrefix(args[1], ociScheme), signers...)
+			reference := strings.TrimPrefix(args[1], ociScheme)
+			if _, err := newSource(client, reference, registry.Want{}); err != nil {
+				return err
+			}
+			got, err := client.Push(cmd.Context(), args[0], reference, signers...)
 			if err != nil {
 				return ofRegistry(err)
 			}

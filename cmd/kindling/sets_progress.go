@@ -62,7 +62,12 @@ func (t *transfers) report(file string, done, total int64) {
 	const mib = 1 << 20
 	switch {
 	case t.how == "json":
-		fmt.Fprintf(t.w, "{\"file\":%s,\"done\":%d,\"total\":%d}\n", jsonString(file), done, total)
+		// Nobody misses a line of progress that could not be written.
+		_ = json.NewEncoder(t.w).Encode(struct {
+			File  string `json:"file"`
+			Done  int64  `json:"done"`
+			Total int64  `json:"total"`
+		}{file, done, total})
 	case t.how == "auto":
 		// \x1b[K clears what is left of a longer line: ECMA-48, EL.
 		fmt.Fprintf(t.w, "\r%s: %.1f of %.1f MiB\x1b[K", printable(file), float64(done)/mib, float64(total)/mib)
@@ -71,15 +76,6 @@ func (t *transfers) report(file string, done, total int64) {
 	default:
 		fmt.Fprintf(t.w, "kindling: %s: %d of %d bytes\n", printable(file), done, total)
 	}
-}
-
-// jsonString is a text as JSON has it. A string can always be encoded.
-func jsonString(text string) []byte {
-	encoded, err := json.Marshal(text)
-	if err != nil {
-		panic(err)
-	}
-	return encoded
 }
 
 // end says how it ended, in the place of a line on a terminal.

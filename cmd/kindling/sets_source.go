@@ -90,10 +90,11 @@ func (w *wantFlags) openSource(text string) (system.Source, error) {
 	case isReference:
 		client := &registry.Client{Mirrors: w.mirrors}
 		source.policy = nil // the registry has it elsewhere, and the client asks for it
-		source.Source, err = client.Source(reference, registry.Want{SetID: w.set, Policy: policy})
-		err = ofRegistry(err)
+		source.Source, err = newSource(client, reference, registry.Want{SetID: w.set, Policy: policy})
 	case strings.Contains(text, "://"):
-		source.Source, err = system.HTTP(text, system.HTTPOptions{})
+		if source.Source, err = system.HTTP(text, system.HTTPOptions{}); err != nil {
+			err = usageError{err}
+		}
 	default:
 		info, statErr := os.Stat(text)
 		switch {
@@ -107,6 +108,15 @@ func (w *wantFlags) openSource(text string) (system.Source, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	return source, nil
+}
+
+// newSource parses a reference and mirrors. No registry is asked yet.
+func newSource(client *registry.Client, reference string, want registry.Want) (*registry.Source, error) {
+	source, err := client.Source(reference, want)
+	if err != nil {
+		return nil, usageError{err}
 	}
 	return source, nil
 }

@@ -304,12 +304,16 @@ func TestSetFails(t *testing.T) {
 		{"no manifest in the source", 5, "manifest has version 0, want 1", []string{"install", "liar"}},
 		{"wrong bytes in the source", 5, "get x86_64/initrd from wrong: it has 10 bytes, want 14", []string{"install", "--arch", "x86_64", "wrong"}},
 		{"not for the architecture", 8, "get manifest.json from one-arch: it has nothing for aarch64", []string{"install", "--arch", "aarch64", "one-arch"}},
-		{"scheme", 1, "want https://HOST/FOLDER", []string{"install", "ftp://host/set"}},
+		{"scheme", 2, "want https://HOST/FOLDER", []string{"install", "ftp://host/set"}},
 		{"no key", 3, "read key: open keys.pem: no such file or directory", []string{"install", "--key", "keys.pem", "set"}},
 		{"unpinned", 4, "neither digest nor set ID nor signature says which bytes are wanted", []string{"install", "oci://localhost:1/a:b"}},
 		{"nothing to push", 3, "open manifest", []string{"push", "none", "localhost:1/a:b"}},
 		{"resolve what is not there", 3, "artifact set " + none + " is not installed: get it with kindling install " + none, []string{"resolve", none}},
 		{"resolve for another architecture", 3, "not complete for aarch64, it lacks", []string{"resolve", "--arch", "aarch64", h.set.id}},
+		{"pull without a reference", 2, "parse reference", []string{"pull", "A B", "folder"}},
+		{"push without a reference", 2, "parse reference", []string{"push", "set", "A B"}},
+		{"install without a reference", 2, "parse reference", []string{"install", "oci://A B"}},
+		{"mirror", 2, "mirror", []string{"install", "--mirror", "A B", "oci://localhost:1/a:b"}},
 		{"verify what is not there", 3, "artifact set " + other.id + " is not installed", []string{"verify", other.id}},
 	}
 	for _, test := range tests {
@@ -323,6 +327,9 @@ func TestSetFails(t *testing.T) {
 	t.Run("nothing installed", func(t *testing.T) {
 		t.Setenv("KINDLING_DATA_DIR", filepath.Join(t.TempDir(), "none"))
 		got := kindling("resolve", "latest")
+		if got := kindling("verify"); got.Code != 3 {
+			t.Errorf("verify: got %+v, want code 3", got)
+		}
 		want := result{3, "", "kindling: find latest artifact set: no artifact set is installed: install one with kindling install\n"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

@@ -20,7 +20,8 @@ func verifyCommand() *cobra.Command {
 		Short: "Read all files of artifact sets and check their bytes",
 		Long: `Read all files of the named sets, or of all, and check that they have the bytes
 that the sets say. A corrupt file is put into quarantine, where nothing uses it;
-with --source, it and what is missing is got again.
+with --source, it and what is missing is got again. It is an error if no set is
+installed.
 
 With -o json, a list of objects: id, arch, kind, path, size (in bytes) and sha256
 that it must have, status (ok, repaired, missing, corrupt or failed), and problem.
@@ -90,6 +91,9 @@ func verifySets(ctx context.Context, flags *setFlags, from string, names []strin
 		ids = append(ids, id)
 	}
 	files, wrong := store.Verify(ctx, ids...)
+	if len(files) == 0 && wrong == nil {
+		wrong = &system.NotInstalledError{} // that nothing is wrong with no files would mislead
+	}
 	rows := []verifiedFile{}
 	for _, file := range files {
 		row := verifiedFile{
