@@ -36,7 +36,7 @@ change none. Exit codes: kindling help exit-codes.`,
 			if err != nil {
 				return err
 			}
-			d := &doctor{dir: dir, store: system.NewStore(dir, system.Options{}), arch: system.GetArch(), kvm: "/dev/kvm"}
+			d := &doctor{dir: dir, store: system.NewStore(dir, system.Options{}), arch: system.GetArch(), kvm: "/dev/kvm", room: littleRoom}
 			d.examine(cmd.Context())
 			if err := context.Cause(cmd.Context()); err != nil {
 				return err
@@ -79,6 +79,7 @@ type doctor struct {
 	store *system.Store
 	arch  string // this machine's
 	kvm   string // KVM's device
+	room  uint64 // bytes that should be free
 
 	findings []finding
 }

@@ -55,7 +55,7 @@ func (d *doctor) examineDir(ctx context.Context) bool {
 	}
 	free := space.Bavail * uint64(space.Bsize)
 	text := fmt.Sprintf("%d MiB are free", free>>20)
-	if free < littleRoom {
+	if free < d.room {
 		d.warn(check, d.dir, text+", which may be too little for another set", "kindling gc, or make room")
 	} else {
 		d.ok(check, d.dir, text)

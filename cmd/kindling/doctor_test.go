@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,10 @@ func TestDoctorFindsNothing(t *testing.T) {
 		t.Errorf("%d errors in %+v", got, d.findings)
 	}
 	wantFinding(t, d, "data-dir", statusOK, "MiB are free")
+	full := *d
+	full.room = math.MaxUint64
+	full.examineDir(t.Context())
+	wantFinding(t, &full, "data-dir", statusWarning, "MiB are free, which may be too little for another set")
 	wantFinding(t, d, "sets", statusOK, h.set.id+": complete for aarch64, x86_64")
 	wantFinding(t, d, "file", statusOK, h.file(t, "x86_64", bundle.Initrd)+": initrd, 14 bytes")
 	wantFinding(t, d, "kernel", statusOK, "elf for x86_64, loaded by qemu, cloud-hypervisor")

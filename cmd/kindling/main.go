@@ -1,4 +1,5 @@
-// Kindling runs an OCI image in a small virtual machine on this machine.
+// Kindling runs OCI images in small virtual machines on this machine, and installs
+// and checks the kernels and initrds that such machines boot from.
 package main
 
 import (

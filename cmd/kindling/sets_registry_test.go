@@ -170,6 +170,9 @@ func TestInstallSources(t *testing.T) {
 			}
 		}
 	}
+	if got := kindling("install", server.URL+"/none"); got.Code != 3 || !strings.Contains(got.Stderr, "404") {
+		t.Errorf("folder that the server has not: got %+v, want code 3", got)
+	}
 	store := system.NewStore(h.dataDir, system.Options{})
 	if sets, err := store.List(t.Context()); len(sets) != 0 || err != nil {
 		t.Errorf("KINDLING_DATA_DIR was not used: got %v, error %v", sets, err)

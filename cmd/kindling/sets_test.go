@@ -5,153 +5,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kindling-vm/kindling/internal/kernelimage/kerneltest"
 	"github.com/kindling-vm/kindling/system"
 	"github.com/kindling-vm/kindling/system/bundle"
 	"github.com/kindling-vm/kindling/system/registry"
 	"github.com/kindling-vm/kindling/system/signature"
 )
-
-// testSet is an artifact set in a folder, for both architectures.
-type testSet struct{ dir, id string }
-
-// writeSet writes a set to a folder. Sets with other initrds are other sets.
-func writeSet(t *testing.T, dir, initrd string) testSet {
-	t.Helper()
-	return writeSetOf(t, dir, initrd, kerneltest.VMLinux(kerneltest.PVH()))
-}
-
-func writeSetOf(t *testing.T, dir, initrd string, kernel []byte) testSet {
-	t.Helper()
-	m := &bundle.Manifest{Version: bundle.Version, AgentProtocol: bundle.AgentProtocol}
-	for _, arch := range []struct {
-		name, kernelName, release string
-		kernel                    []byte
-	}{
-		{"aarch64", "Image", "6.1.0-50-cloud-arm64", kerneltest.Image()},
-		{"x86_64", "vmlinux", "6.1.0-50-cloud-amd64", kernel},
-	} {
-		info, err := (&bundle.KernelDescription{Version: bundle.KernelDescriptionVersion, Arch: arch.name, Release: arch.release}).Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := bundle.Architecture{Arch: arch.name, CommandLine: "console=ttyS0"}
-		for _, file := range []struct {
-			kind bundle.Kind
-			name string
-			data []byte
-		}{
-			{bundle.Kernel, arch.kernelName, arch.kernel},
-			{bundle.Initrd, "initrd", []byte(initrd + " for " + arch.name)},
-			{bundle.KernelInfo, "kernel.json", info},
-		} {
-			name := arch.name + "/" + file.name
-			writeFile(t, filepath.Join(dir, name), file.data)
-			described, err := bundle.Describe(os.DirFS(dir), file.kind, name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.Files = append(a.Files, described)
-		}
-		m.Architectures = append(m.Architectures, a)
-	}
-	return testSet{dir, writeManifest(t, dir, m)}
-}
-
-func writeManifest(t *testing.T, dir string, m *bundle.Manifest) (id string) {
-	t.Helper()
-	data, err := m.MarshalCanonical()
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, filepath.Join(dir, "manifest.json"), data)
-	if id, err = m.ID(); err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-// setHost is a machine with a data directory and a set to install, in the working
-// directory.
-type setHost struct {
-	dataDir  string
-	testdata string
-	set      testSet
-}
-
-func newSetHost(t *testing.T) *setHost {
-	t.Helper()
-	newHost(t)
-	testdata, err := filepath.Abs("testdata/sets")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &setHost{dataDir: filepath.Join(t.TempDir(), "data"), testdata: testdata}
-	t.Setenv("KINDLING_DATA_DIR", h.dataDir)
-	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	t.Chdir(t.TempDir())
-	h.set = writeSet(t, "set", "one")
-	return h
-}
-
-// both installs what is for both architectures.
-const both = "x86_64,aarch64"
-
-// must runs what must not fail, and gives its output.
-func must(t *testing.T, args ...string) string {
-	t.Helper()
-	got := kindling(args...)
-	if got.Code != 0 {
-		t.Fatalf("%q: got %+v, want code 0", args, got)
-	}
-	return got.Stdout
-}
-
-var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-
-// golden compares with a file what is the same at each run.
-func (h *setHost) golden(t *testing.T, name string, code int, stderr string, args ...string) {
-	t.Helper()
-	got := kindling(args...)
-	if got.Stderr != stderr {
-		t.Errorf("%q: stderr is %q, want %q", args, got.Stderr, stderr)
-	}
-	got.Stderr = ""
-	got.Stdout = timestamp.ReplaceAllString(strings.ReplaceAll(got.Stdout, h.dataDir, "DATA"), "TIME")
-	compareGolden(t, filepath.Join(h.testdata, name), code, got)
-}
-
-// file is the path of an installed file.
-func (h *setHost) file(t *testing.T, arch string, kind bundle.Kind) string {
-	t.Helper()
-	set, err := system.NewStore(h.dataDir, system.Options{}).Resolve(t.Context(), h.set.id, arch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return map[bundle.Kind]string{bundle.Kernel: set.Kernel, bundle.Initrd: set.Initrd}[kind]
-}
-
-// damage changes a byte of an installed file.
-func (h *setHost) damage(t *testing.T, kind bundle.Kind) (path string) {
-	t.Helper()
-	path = h.file(t, "x86_64", kind)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data[len(data)-1]++
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 func TestSetHelp(t *testing.T) {
 	h := newSetHost(t)
@@ -247,31 +110,6 @@ func TestInstallProgress(t *testing.T) {
 			if test.how == "json" && !json.Valid([]byte(line)) {
 				t.Errorf("got line %q, want JSON", line)
 			}
-		}
-	}
-}
-
-func TestTransfers(t *testing.T) {
-	now := time.Unix(0, 0)
-	for _, test := range []struct {
-		how, want string
-	}{
-		{"auto", "\rvmlinux: 0.0 of 0.0 MiB\x1b[K\rvmlinux: 0.0 of 0.0 MiB\x1b[K\r\x1b[Kkindling: done\n"},
-		{"plain", "kindling: vmlinux: 50 of 100 bytes\nkindling: vmlinux: 100 bytes\nkindling: done\n"},
-		{"json", `{"file":"vmlinux","done":50,"total":100}` + "\n" + `{"file":"vmlinux","done":100,"total":100}` + "\n"},
-		{"quiet", ""},
-	} {
-		var out strings.Builder
-		tr := &transfers{w: &out, how: test.how, now: func() time.Time { return now }, last: now, done: map[string]bool{}}
-		tr.report("vmlinux", 10, 100) // too early
-		now = now.Add(plainInterval)
-		tr.report("vmlinux", 50, 100)
-		tr.report("vmlinux", 60, 100)
-		tr.report("vmlinux", 100, 100)
-		tr.report("vmlinux", 100, 100)
-		tr.end("done")
-		if diff := cmp.Diff(test.want, out.String()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", test.how, diff)
 		}
 	}
 }
