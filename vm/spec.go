@@ -3,6 +3,7 @@ package vm
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 )
 
@@ -24,6 +25,9 @@ type Spec struct {
 	// without privileges: it is 10.0.2.15/24, its gateway 10.0.2.2, its DNS
 	// server 10.0.2.3.
 	UserNetwork bool
+	// Forwards give the guest connections to ports of the host. They need
+	// UserNetwork.
+	Forwards []Forward
 
 	// Serial gets all that the guest writes to its serial port. After an error it
 	// gets no more, and the machine runs on.
@@ -34,6 +38,12 @@ type Spec struct {
 type Disk struct {
 	Path     string
 	ReadOnly bool
+}
+
+// Forward gives the guest's TCP port what connects to an address of the host.
+type Forward struct {
+	Host  netip.AddrPort // IPv4
+	Guest uint16
 }
 
 // MaxDirLength leaves room for a name behind Spec.Dir, and for a port behind
@@ -55,6 +65,13 @@ func (s *Spec) Validate() error {
 		return fmt.Errorf("vsock CID is %d, want at least %d", s.CID, firstGuestCID)
 	case s.Serial == nil:
 		return fmt.Errorf("serial output goes nowhere")
+	case len(s.Forwards) > 0 && !s.UserNetwork:
+		return fmt.Errorf("ports are forwarded, but there is no user network")
+	}
+	for _, forward := range s.Forwards {
+		if !forward.Host.Addr().Is4() || forward.Host.Port() == 0 || forward.Guest == 0 {
+			return fmt.Errorf("forward of %v to port %d, want an IPv4 address and ports from 1 on", forward.Host, forward.Guest)
+		}
 	}
 	if info, err := os.Stat(s.Dir); err != nil {
 		return fmt.Errorf("look at folder: %w", err)

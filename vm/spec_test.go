@@ -2,6 +2,7 @@ package vm
 
 import (
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +37,11 @@ func TestSpecValidate(t *testing.T) {
 		{"no CPU", func(s *Spec) { s.CPUs = -1 }, "CPUs are -1, want at least 1"},
 		{"host's CID", func(s *Spec) { s.CID = 2 }, "vsock CID is 2, want at least 3"},
 		{"no serial output", func(s *Spec) { s.Serial = nil }, "serial output goes nowhere"},
+		{"forward", func(s *Spec) { s.UserNetwork, s.Forwards = true, forwards("127.0.0.1:80", 8080) }, ""},
+		{"forward without a network", func(s *Spec) { s.Forwards = forwards("127.0.0.1:80", 8080) }, "there is no user network"},
+		{"forward of IPv6", func(s *Spec) { s.UserNetwork, s.Forwards = true, forwards("[::1]:80", 8080) }, "forward of [::1]:80 to port 8080, want an IPv4"},
+		{"forward of no port", func(s *Spec) { s.UserNetwork, s.Forwards = true, forwards("127.0.0.1:0", 8080) }, "forward of 127.0.0.1:0"},
+		{"forward to no port", func(s *Spec) { s.UserNetwork, s.Forwards = true, forwards("127.0.0.1:80", 0) }, "to port 0, want"},
 		{"no kernel", func(s *Spec) { s.Kernel = "" }, "look at file: stat"},
 		{"no initrd", func(s *Spec) { s.Initrd = "none" }, "look at file: stat none"},
 		{"folder as initrd", func(s *Spec) { s.Initrd = "dir" }, `"dir" is not a regular file`},
@@ -53,4 +59,8 @@ func TestSpecValidate(t *testing.T) {
 			t.Errorf("%s: got error %v, want %q", test.name, err, test.want)
 		}
 	}
+}
+
+func forwards(host string, guest uint16) []Forward {
+	return []Forward{{Host: netip.MustParseAddrPort(host), Guest: guest}}
 }

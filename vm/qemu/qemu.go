@@ -171,8 +171,12 @@ func arguments(spec vm.Spec, platform platform, accel Accel, restored bool) []st
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
 	if spec.UserNetwork {
+		network := "user,id=network"
+		for _, forward := range spec.Forwards {
+			network += fmt.Sprintf(",hostfwd=tcp:%v-:%d", forward.Host, forward.Guest)
+		}
 		// Nothing boots from it, so it needs no ROM.
-		args = append(args, "-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile=")
+		args = append(args, "-netdev", network, "-device", "virtio-net-pci,netdev=network,romfile=")
 	}
 	args = append(args,
 		"-qmp", "unix:"+escape(filepath.Join(spec.Dir, monitorName))+",server=on,wait=off",

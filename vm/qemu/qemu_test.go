@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,17 @@ func TestArguments(t *testing.T) {
 		{"disks in order", TCG, func(s *vm.Spec) {
 			s.Disks = []vm.Disk{{Path: "/m/root.ext4", ReadOnly: true}, {Path: "/m/overlay.raw"}}
 		}, concat(plain, disks, vsock)},
+		{"network", TCG, func(s *vm.Spec) { s.UserNetwork = true },
+			concat(plain, []string{"-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile="}, vsock)},
+		{"forwards", TCG, func(s *vm.Spec) {
+			s.UserNetwork = true
+			s.Forwards = []vm.Forward{
+				{Host: netip.MustParseAddrPort("127.0.0.1:8080"), Guest: 80},
+				{Host: netip.MustParseAddrPort("0.0.0.0:2222"), Guest: 22},
+			}
+		}, concat(plain, []string{
+			"-netdev", "user,id=network,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:0.0.0.0:2222-:22",
+			"-device", "virtio-net-pci,netdev=network,romfile="}, vsock)},
 		{"commas only where QEMU parses them", TCG, func(s *vm.Spec) {
 			s.Dir, s.Kernel, s.Cmdline = "/m, n=1", "/a,b/vmlinux", "console=ttyS0,115200"
 			s.Disks = []vm.Disk{{Path: "/m, n=1/root.ext4", ReadOnly: true}, {Path: "/m, n=1/overlay.raw"}}
