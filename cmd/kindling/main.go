@@ -73,9 +73,17 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	code, text := ending(root.ExecuteContext(ctx))
+	if text != "" {
+		fmt.Fprintf(stderr, "kindling: %s\n", text)
+	}
+	return code
+}
+
+// ending is the exit code that an error means, and what it says beyond that.
+func ending(err error) (code int, text string) {
 	if err == nil {
-		return 0
+		return 0, ""
 	}
 	var exit commandExit
 	var usage usageError
@@ -85,8 +93,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			exit.code = exitUsage
 		}
 	}
-	if text := err.Error(); text != (commandExit{code: exit.code}).Error() {
-		fmt.Fprintf(stderr, "kindling: %s\n", text)
+	if text = err.Error(); text == (commandExit{code: exit.code}).Error() {
+		text = ""
 	}
-	return exit.code
+	return exit.code, text
 }

@@ -17,9 +17,9 @@ func rootCommand() *cobra.Command {
 they boot from.
 
 Every flag can be given by the environment variable behind its description; the
-command line wins. A machine has its files below KINDLING_STATE_DIR (default:
-$XDG_STATE_HOME/kindling or ~/.local/state/kindling) while it runs. Exit codes:
-kindling help exit-codes.`,
+command line wins; one that can be repeated has one value there. Machines have
+their files below KINDLING_STATE_DIR (default: $XDG_STATE_HOME/kindling or
+~/.local/state/kindling). Exit codes: kindling help exit-codes.`,
 		Example:       "  kindling run -- echo hello",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -30,6 +30,7 @@ kindling help exit-codes.`,
 	root.AddCommand(runCommand(), execCommand(), cpCommand(), statCommand(), stopCommand(), artifactCommand())
 	root.AddCommand(installCommand(), lsCommand(), resolveCommand(), pathsCommand(), verifyCommand(), gcCommand(),
 		pullCommand(), pushCommand(), doctorCommand(), exitCodesTopic())
+	root.AddCommand(psCommand(), logsCommand(), inspectCommand(), rmCommand(), superviseCommand())
 	return root
 }
 

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,12 +15,10 @@ import (
 	"github.com/bazelbuild/rules_go/go/runfiles"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/system"
 	"github.com/kindling-vm/kindling/vm"
-	"github.com/kindling-vm/kindling/vm/agent"
 	"github.com/kindling-vm/kindling/vm/configdisk"
 	"github.com/kindling-vm/kindling/vm/qemu"
 	"github.com/kindling-vm/kindling/vm/rootfs"
@@ -34,24 +30,30 @@ const (
 	guestCID = 3
 
 	overlaySize = 1 << 30
-
-	// stopTimeout is how long an interrupted guest has to stop.
-	stopTimeout = 5 * time.Second
 )
 
-// options are the flags of run.
-type options struct {
-	name      string
-	manifest  string
-	accel     string
-	memory    int
-	cpus      int
-	timeout   time.Duration
-	serialLog string
+// request is a machine that a user wants. It goes to another process as JSON.
+type request struct {
+	Name      string
+	Manifest  string
+	Accel     string
+	Memory    int
+	CPUs      int
+	Timeout   time.Duration
+	SerialLog string
+	Env       []string // as -e has them
+	Network   string
+	Publish   []string // as -p has them
+	Volumes   []string // as -v has them
+	Remove    bool     // leave nothing of the machine when it has ended
+
+	Image   string   // "" is the base system
+	Command []string // in place of the image's own, if any
 }
 
 func runCommand() *cobra.Command {
-	o := options{}
+	r := request{}
+	var detach bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] [IMAGE] [-- COMMAND [ARG...]]",
 		Short: "Run an image in a virtual machine",
@@ -64,10 +66,26 @@ reference in a registry. Without one, the machine runs the small busybox system
 that its initrd is made from. COMMAND takes the place of the image's own.
 
 Ctrl-C asks the command to stop; the machine is killed 5 seconds later, or at
-the second Ctrl-C.`,
+the second Ctrl-C. With -d the machine runs on behind kindling, which prints its
+name.
+
+A machine that has ended leaves its outcome and its output for kindling ps,
+inspect and logs, unless --rm is given; those of the latest 20 are kept. Its
+disks are gone. A name can be used again as soon as its machine has ended.
+
+The guest reaches what this host reaches, as 10.0.2.15 behind a router; the
+host itself, also what listens on its loopback only, is 10.0.2.2 to the guest.
+Nothing reaches the guest but through -p. With --net none it has no network.
+
+A volume's SOURCE is a raw disk image with ext4, erofs or squashfs, or a folder,
+which the guest gets a copy of. Its mode is
+    ro       the guest reads it; what a folder has if no mode is given
+    rw       the guest writes to the image; what an image has
+    overlay  the guest writes to a layer above it, which ends with the machine`,
 		Example: `  kindling run -- echo hello
   kindling run ./image.tar
-  kindling run --name web registry.example/team/web:1.2 -- httpd -f`,
+  kindling run --name web -d -p 8080:80 registry.example/team/web:1.2 -- httpd -f
+  kindling run --rm -e DEBUG=1 -v ./src:/src -- ls /src`,
 		Args: usage(func(cmd *cobra.Command, args []string) error {
 			images := argsBeforeDash(cmd, args)
 			if len(images) > 1 {
@@ -79,21 +97,37 @@ the second Ctrl-C.`,
 			return nil
 		}),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
+			if len(r.Publish) > 0 && !cmd.Flags().Changed("net") {
+				r.Network = networkUser
+			}
+			if err := r.check(); err != nil {
 				return usageError{err}
 			}
 			images := argsBeforeDash(cmd, args)
-			return o.run(cmd.Context(), strings.Join(images, ""), args[len(images):], cmd.OutOrStdout())
+			r.Image, r.Command = strings.Join(images, ""), args[len(images):]
+			if r.Name == "" {
+				r.Name = strings.ToLower("vm-" + rand.Text()[:8])
+			}
+			if detach {
+				return r.detach(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			}
+			return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), func(string) error { return nil })
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.name, "name", "", "`NAME` of the machine, for kindling exec (default: a random one)")
-	flags.StringVar(&o.manifest, "artifacts", "", "manifest `FILE` of the kernel and initrd (default: those built with kindling)")
-	flags.StringVar(&o.accel, "accel", "auto", "run the guest by `HOW`: auto, kvm or tcg (emulation)")
-	flags.IntVarP(&o.memory, "memory", "m", 512, "guest memory in `MiB`")
-	flags.IntVar(&o.cpus, "cpus", 1, "`NUMBER` of virtual CPUs")
-	flags.DurationVar(&o.timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
-	flags.StringVar(&o.serialLog, "serial-log", "", "write all serial output to `FILE`")
+	flags.StringVar(&r.Name, "name", "", "`NAME` of the machine, for kindling exec (default: a random one)")
+	flags.StringVar(&r.Manifest, "artifacts", "", "manifest `FILE` of the kernel and initrd (default: those built with kindling)")
+	flags.StringVar(&r.Accel, "accel", "auto", "run the guest by `HOW`: auto, kvm or tcg (emulation)")
+	flags.IntVarP(&r.Memory, "memory", "m", 512, "guest memory in `MiB`")
+	flags.IntVar(&r.CPUs, "cpus", 1, "`NUMBER` of virtual CPUs")
+	flags.DurationVar(&r.Timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
+	flags.StringVar(&r.SerialLog, "serial-log", "", "write all serial output to `FILE`")
+	flags.StringArrayVarP(&r.Env, "env", "e", nil, "set an environment variable, `NAME=VALUE`, or NAME to pass it on; can be repeated")
+	flags.StringVar(&r.Network, "net", networkUser, "`NETWORK` of the guest: user or none")
+	flags.StringArrayVarP(&r.Publish, "publish", "p", nil, "give the guest's port what connects to one of the host, `[ADDRESS:]HOST:GUEST[/tcp]`; ADDRESS is 127.0.0.1 if not given; can be repeated")
+	flags.StringArrayVarP(&r.Volumes, "volume", "v", nil, "mount a disk image or a copy of a folder, `SOURCE:PATH[:ro|rw|overlay]`; can be repeated")
+	flags.BoolVar(&r.Remove, "rm", false, "leave no outcome and no output when the machine has ended")
+	flags.BoolVarP(&detach, "detach", "d", false, "run the machine in the background and print its name")
 	addEnvironment(cmd)
 	return cmd
 }
@@ -105,212 +139,129 @@ func argsBeforeDash(cmd *cobra.Command, args []string) []string {
 	return args
 }
 
-func (o *options) check() error {
+func (r *request) check() error {
 	switch {
-	case o.accel != "auto" && o.accel != string(qemu.KVM) && o.accel != string(qemu.TCG):
-		return fmt.Errorf("--accel is %q, want auto, kvm or tcg", o.accel)
-	case o.memory < 1:
-		return fmt.Errorf("--memory is %d, want at least 1", o.memory)
-	case o.cpus < 1:
-		return fmt.Errorf("--cpus is %d, want at least 1", o.cpus)
-	case o.timeout < 0:
-		return fmt.Errorf("--timeout is %v, want a positive time", o.timeout)
-	case o.name != "":
-		return checkName(o.name)
+	case r.Accel != "auto" && r.Accel != string(qemu.KVM) && r.Accel != string(qemu.TCG):
+		return fmt.Errorf("--accel is %q, want auto, kvm or tcg", r.Accel)
+	case r.Memory < 1:
+		return fmt.Errorf("--memory is %d, want at least 1", r.Memory)
+	case r.CPUs < 1:
+		return fmt.Errorf("--cpus is %d, want at least 1", r.CPUs)
+	case r.Timeout < 0:
+		return fmt.Errorf("--timeout is %v, want a positive time", r.Timeout)
+	case r.Network != networkUser && r.Network != networkNone:
+		return fmt.Errorf("--net is %q, want user or none", r.Network)
+	case r.Network == networkNone && len(r.Publish) > 0:
+		return errors.New("--publish needs a network, but --net is none")
 	}
-	return nil
+	if r.Name != "" {
+		if err := checkName(r.Name); err != nil {
+			return err
+		}
+	}
+	_, envErr := environment(r.Env)
+	_, portErr := parsePublish(r.Publish)
+	_, volumeErr := parseVolumes(r.Volumes)
+	return errors.Join(envErr, portErr, volumeErr)
 }
 
-func (o *options) run(ctx context.Context, ref string, argv []string, stdout io.Writer) (err error) {
-	if o.timeout > 0 {
+// run runs a machine to its end and calls started, with the machine's folder,
+// when its hypervisor runs.
+func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started func(dir string) error) (err error) {
+	if r.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("machine did not end within %v", o.timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("machine did not end within %v", r.Timeout))
 		defer cancel()
-	}
-	if o.name == "" {
-		o.name = strings.ToLower("vm-" + rand.Text()[:8])
 	}
 	state, err := stateDir()
 	if err != nil {
 		return err
 	}
-	set, err := openSet(o.manifest)
+	set, err := openSet(r.Manifest)
 	if err != nil {
 		return err
 	}
-	dir, release, err := claim(state, o.name)
+	dir, release, err := claim(state, r.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	image, err := loadImage(ctx, ref, set)
+	spec, record, err := r.prepare(ctx, dir, set, stderr)
 	if err != nil {
 		return err
 	}
-	config, err := guestConfig(image, argv)
-	if err != nil {
-		return err
-	}
-	accel := qemu.Accel(o.accel)
-	if o.accel == "auto" {
+	accel := qemu.Accel(r.Accel)
+	if r.Accel == "auto" {
 		if accel, err = qemu.Probe(ctx, set.Arch, set.Kernel, state); err != nil {
 			return err
 		}
 	}
-	disks, err := writeDisks(dir, image, config)
-	if err != nil {
+	record.Accel, record.Started = string(accel), time.Now().UTC()
+	if err := record.write(dir); err != nil {
 		return err
 	}
 	// Nobody but this run writes to this log, so its exit sentinel is this run's.
-	serialLog := filepath.Join(dir, "serial.log")
-	err = o.record(serialLog, stdout, func(serial io.Writer) error {
-		return boot(ctx, vm.Spec{
-			Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: set.CommandLine,
-			MemoryMiB: o.memory, CPUs: o.cpus, Disks: disks, CID: guestCID,
-			Serial: serial,
-		}, accel)
+	err = withSerial(dir, r.SerialLog, stdout, func(serial io.Writer) error {
+		spec.Serial = serial
+		return boot(ctx, *spec, accel, func() error { return started(dir) })
 	})
-	if err != nil {
-		return err
-	}
-	return outcome(serialLog)
-}
-
-// record gives a machine a serial port whose output goes to the log, to
-// --serial-log's file and, as far as it is the application's, to stdout.
-func (o *options) record(log string, stdout io.Writer, boot func(serial io.Writer) error) (err error) {
-	capped, err := vm.OpenSerialLog(log, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, capped.Close()) }()
-	output := vm.NewAppOutput(stdout)
-	sinks := []*sink{{Writer: capped}, {Writer: output}}
-	if o.serialLog != "" {
-		whole, err := os.OpenFile(o.serialLog, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-		if err != nil {
-			return fmt.Errorf("open serial log: %w", err)
-		}
-		defer func() { err = errors.Join(err, whole.Close()) }()
-		sinks = append(sinks, &sink{Writer: whole})
-	}
-	var writers []io.Writer
-	for _, sink := range sinks {
-		writers = append(writers, sink)
-	}
-	if err := boot(io.MultiWriter(writers...)); err != nil {
-		return err
-	}
-	for _, sink := range sinks {
-		err = errors.Join(err, sink.err)
-	}
 	if err == nil {
-		err = output.Flush()
+		err = outcome(filepath.Join(dir, serialFile))
 	}
-	return err
+	record.end(err)
+	return errors.Join(err, record.write(dir))
 }
 
-// sink is a writer whose failure does not keep the output from others: it gives
-// no errors and keeps the first one.
-type sink struct {
-	io.Writer
-	err error
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	if s.err == nil {
-		_, s.err = s.Writer.Write(p)
-	}
-	return len(p), nil
-}
-
-// outcome is how the application ended, by the serial log.
-func outcome(serialLog string) error {
-	info, err := vm.ReadExit(serialLog)
-	usual := info == contract.NewExitInfo(info.Code) || info == contract.NewPlainExitInfo(info.Code)
-	switch {
-	case errors.Is(err, vm.ErrNoExit):
-		text, err := os.ReadFile(serialLog)
-		if err != nil {
-			return fmt.Errorf("read serial log: %w", err)
-		}
-		return fmt.Errorf("machine ended without saying how; --serial-log keeps its output, which ends in\n%s", lastLines(string(text), 20))
-	case err != nil:
-		return err
-	case info.Code == contract.ExitBootFailed && !usual:
-		return errors.New(info.Message)
-	case info.Code == contract.ExitNotExecutable || info.Code == contract.ExitNotFound || !usual:
-		return exitWith(info.Code, info.Message)
-	default:
-		return exitWith(info.Code, "")
-	}
-}
-
-// lastLines is the end of a text.
-func lastLines(text string, count int) string {
-	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")), "\n")
-	return strings.Join(lines[max(0, len(lines)-count):], "\n")
-}
-
-// boot runs a machine to its end, which ctx or a second signal can bring about.
-func boot(ctx context.Context, spec vm.Spec, accel qemu.Accel) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, stopSignals...)
-	defer signal.Stop(signals)
-	machine, err := qemu.Start(ctx, spec, accel)
+// prepare writes a machine's disks.
+func (r *request) prepare(ctx context.Context, dir string, set *system.Set, stderr io.Writer) (*vm.Spec, *record, error) {
+	forwards, err := parsePublish(r.Publish)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	kill, stop := context.WithCancelCause(context.Background())
-	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { stop(stopGently(ctx, kill, spec.Dir, signals)) })()
-	err = machine.Wait(kill)
-	return cmp.Or(context.Cause(kill), err)
-}
-
-// stopGently asks the guest to stop, unless its time is over, and gives the
-// reason to kill it when it has had its chance.
-func stopGently(ctx, ended context.Context, dir string, signals <-chan os.Signal) error {
-	cause := context.Cause(ctx)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return cause
+	if err := checkFree(forwards); err != nil {
+		return nil, nil, err
 	}
-	told := make(chan error, 1)
-	go func() { told <- shutDown(ended, dir) }()
-	timer := time.NewTimer(stopTimeout)
-	defer timer.Stop()
-	var problem error
-	for count := 0; ; {
-		select {
-		case problem = <-told: // no reason to kill: a guest may end before its answer is out
-		case sig := <-signals:
-			// The first is the one that ended ctx. SIGHUP does not count: a terminal
-			// that goes away sends it on top of others, and more than once.
-			if sig != unix.SIGHUP {
-				count++
-			}
-			if count > 1 {
-				return fmt.Errorf("%w, then %v", cause, sig)
-			}
-		case <-timer.C:
-			return errors.Join(fmt.Errorf("%w, and the guest did not stop within %v", cause, stopTimeout), problem)
-		case <-ended.Done():
-			return nil
-		}
-	}
-}
-
-// shutDown asks the guest to stop, as soon as its agent listens.
-func shutDown(ctx context.Context, dir string) (err error) {
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	volumes, err := parseVolumes(r.Volumes)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	if err := client.WaitReady(ctx); err != nil {
-		return err
+	if err := settleVolumes(volumes); err != nil {
+		return nil, nil, err
 	}
-	return client.Shutdown(ctx, agent.ShutdownOptions{})
+	image, err := loadImage(ctx, r.Image, set)
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := r.guestConfig(image)
+	if err != nil {
+		return nil, nil, err
+	}
+	disks, err := writeDisks(ctx, dir, image, config, volumes, stderr)
+	if err != nil {
+		return nil, nil, err
+	}
+	spec := &vm.Spec{
+		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: set.CommandLine,
+		MemoryMiB: r.Memory, CPUs: r.CPUs, Disks: disks, CID: guestCID,
+		UserNetwork: r.Network == networkUser, Forwards: forwards,
+	}
+	return spec, newRecord(r, set, spec, config, volumes), nil
+}
+
+func (r *request) guestConfig(image v1.Image) (*contract.Config, error) {
+	config, err := guestConfig(image, r.Command)
+	if err != nil {
+		return nil, err
+	}
+	env, err := environment(r.Env)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(config.Env, env)
+	if r.Network == networkUser {
+		setUserNetwork(config)
+	}
+	return config, nil
 }
 
 // openSet opens the artifact set that was built with this program, unless
@@ -318,16 +269,24 @@ func shutDown(ctx context.Context, dir string) (err error) {
 func openSet(manifest string) (*system.Set, error) {
 	if manifest == "" {
 		var err error
-		manifest, err = runfiles.Rlocation("_main/system/bundle_" + system.GetArch() + "/manifest.json")
-		if err != nil {
-			return nil, fmt.Errorf("find kernel and initrd; run kindling by bazel or name a manifest with --artifacts: %w", err)
+		if manifest, err = builtSet(); err != nil {
+			return nil, err
 		}
 	}
 	return system.Open(manifest, system.GetArch())
 }
 
-// writeDisks makes the contract's three disks.
-func writeDisks(dir string, image v1.Image, config *contract.Config) ([]vm.Disk, error) {
+// builtSet is the manifest of the artifact set that was built with this program.
+func builtSet() (string, error) {
+	manifest, err := runfiles.Rlocation("_main/system/bundle_" + system.GetArch() + "/manifest.json")
+	if err != nil {
+		return "", fmt.Errorf("find kernel and initrd; run kindling by bazel or name a manifest with --artifacts: %w", err)
+	}
+	return manifest, nil
+}
+
+// writeDisks makes the contract's three disks and those of the volumes.
+func writeDisks(ctx context.Context, dir string, image v1.Image, config *contract.Config, volumes []volume, stderr io.Writer) ([]vm.Disk, error) {
 	disks := []vm.Disk{
 		{Path: filepath.Join(dir, "root.ext4"), ReadOnly: true},
 		{Path: filepath.Join(dir, "overlay.raw")},
@@ -341,6 +300,9 @@ func writeDisks(dir string, image v1.Image, config *contract.Config) ([]vm.Disk,
 		return nil, err
 	}
 	if err := rootfs.WriteOverlay(disks[1].Path, overlaySize); err != nil {
+		return nil, err
+	}
+	if disks, err = addVolumes(ctx, dir, volumes, disks, config, stderr); err != nil {
 		return nil, err
 	}
 	return disks, configdisk.Write(disks[2].Path, config)

@@ -16,8 +16,9 @@ import (
 
 // The state folder has these, below which each machine has its name:
 const (
-	machinesFolder = "vm"   // a folder for the machine's files
-	locksFolder    = "lock" // a file with the number of the machine's process, which locks it while it lives
+	machinesFolder = "vm"    // a folder for the machine's files
+	locksFolder    = "lock"  // a file with the number of the machine's process, which locks it while it lives
+	endedFolder    = "ended" // a folder with what is left of the latest machine of a name that has ended
 
 	// claimsLock is held while a folder and its lock come or go together. No
 	// machine has such a name.
@@ -61,7 +62,8 @@ func machineDir(state, name string) (string, error) {
 }
 
 // claim makes a machine's folder and holds its lock until release, which also
-// removes the folder.
+// removes the folder, but for the outcome and the logs of a machine that was
+// started.
 func claim(state, name string) (dir string, release func() error, err error) {
 	if dir, err = machineDir(state, name); err != nil {
 		return "", nil, err
@@ -95,13 +97,13 @@ func claim(state, name string) (dir string, release func() error, err error) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(remove(state, name), lock.Close(), unlock())
+		return errors.Join(retire(state, name), prune(state), lock.Close(), unlock())
 	}, nil
 }
 
 // lockClaims waits until no other process claims or releases a machine.
 func lockClaims(state string) (unlock func() error, err error) {
-	for _, folder := range []string{machinesFolder, locksFolder} {
+	for _, folder := range []string{machinesFolder, locksFolder, endedFolder} {
 		if err := os.MkdirAll(filepath.Join(state, folder), 0o700); err != nil {
 			return nil, fmt.Errorf("make state folder: %w", err)
 		}
@@ -116,7 +118,7 @@ func lockClaims(state string) (unlock func() error, err error) {
 	return file.Close, nil
 }
 
-// sweep removes what killed processes left: the kernel freed their locks.
+// sweep retires the machines of killed processes: the kernel freed their locks.
 func sweep(state string) error {
 	entries, err := os.ReadDir(filepath.Join(state, locksFolder))
 	if err != nil {
@@ -134,20 +136,11 @@ func sweep(state string) error {
 		if err != nil {
 			return fmt.Errorf("lock machine %s: %w", name, err)
 		}
-		if err := errors.Join(remove(state, name), lock.Close()); err != nil {
+		if err := errors.Join(retire(state, name), lock.Close()); err != nil {
 			return fmt.Errorf("remove what a killed process left: %w", err)
 		}
 	}
 	return nil
-}
-
-// remove removes a machine's folder, and then its lock's file: a folder without
-// one is not a machine's.
-func remove(state, name string) error {
-	if err := os.RemoveAll(filepath.Join(state, machinesFolder, name)); err != nil {
-		return err
-	}
-	return os.Remove(filepath.Join(state, locksFolder, name))
 }
 
 // lockFile locks a file, or gives EWOULDBLOCK where another process has it
@@ -162,6 +155,14 @@ func lockFile(name string, flags int) (*os.File, error) {
 	}
 	return file, nil
 }
+
+// errNotRunning is the error of a machine that is not running.
+var errNotRunning = errors.New("machine is not running")
+
+type notRunning struct{ name string }
+
+func (e notRunning) Error() string        { return fmt.Sprintf("no machine called %s is running", e.name) }
+func (e notRunning) Is(target error) bool { return target == errNotRunning }
 
 // running gives the folder of a running machine, and a context that ends with
 // it.
@@ -179,7 +180,7 @@ func running(ctx context.Context, state, name string) (_ context.Context, dir st
 		err = errors.Join(fs.ErrNotExist, lock.Close())
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("no machine called %s is running", name)
+		return nil, "", notRunning{name}
 	}
 	if !errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, "", fmt.Errorf("find machine %s: %w", name, err)

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,17 +36,7 @@ func stopCommand() *cobra.Command {
 has not stopped in its time, and 2 seconds for its end, is killed, which is told.`,
 		Example: `  kindling stop web
   kindling stop -t 60 web db`,
-		Args: usage(func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("got no machine, want VM...")
-			}
-			for _, name := range args {
-				if err := checkName(name); err != nil {
-					return err
-				}
-			}
-			return nil
-		}),
+		Args: usage(checkNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 0 {
 				return usageError{fmt.Errorf("--time is %d, want at least 0", limit)}
@@ -176,13 +164,9 @@ func askToStop(ctx context.Context, dir string, grace time.Duration) (err error)
 // owner is the process of a running machine.
 func owner(state, name string) (*os.Process, error) {
 	path := filepath.Join(state, locksFolder, name)
-	text, err := os.ReadFile(path)
+	pid, err := lockOwner(path)
 	if err != nil {
 		return nil, fmt.Errorf("find process of machine %s: %w", name, err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return nil, fmt.Errorf("find process of machine %s: parse %s: %w", name, path, err)
 	}
 	// From here on the process is known by a handle, which its number's next owner
 	// does not get.

@@ -25,6 +25,10 @@ func TestHelp(t *testing.T) {
 		{"help_cp.txt", []string{"cp", "-h"}},
 		{"help_stat.txt", []string{"stat", "-h"}},
 		{"help_stop.txt", []string{"stop", "--help"}},
+		{"help_ps.txt", []string{"ps", "--help"}},
+		{"help_logs.txt", []string{"logs", "--help"}},
+		{"help_inspect.txt", []string{"inspect", "--help"}},
+		{"help_rm.txt", []string{"rm", "--help"}},
 	}
 	for _, test := range tests {
 		newHost(t)
