@@ -97,9 +97,6 @@ which the guest gets a copy of. Its mode is
 			return nil
 		}),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(r.Publish) > 0 && !cmd.Flags().Changed("net") {
-				r.Network = networkUser
-			}
 			if err := r.check(); err != nil {
 				return usageError{err}
 			}

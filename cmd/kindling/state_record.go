@@ -38,7 +38,7 @@ type record struct {
 	Volumes   []volume  `json:"volumes"`
 	Disks     []disk    `json:"disks"`
 	Remove    bool      `json:"remove"` // nothing is to be kept of it
-	Started   time.Time `json:"started"`
+	Started   time.Time `json:"started,omitzero"`
 
 	Ended    *time.Time `json:"ended,omitempty"`
 	ExitCode *int       `json:"exit_code,omitempty"` // that of kindling run
@@ -56,12 +56,19 @@ type disk struct {
 	ReadOnly bool   `json:"read_only"`
 }
 
+// emptyRecord has lists, if empty ones, for those who read it as JSON.
+func emptyRecord(name string) *record {
+	return &record{Name: name, Command: []string{}, Env: []string{}, Ports: []port{}, Volumes: []volume{}, Disks: []disk{}}
+}
+
 func newRecord(r *request, set *system.Set, spec *vm.Spec, config *contract.Config, volumes []volume) *record {
-	made := &record{
-		Name: r.Name, Image: r.Image, Command: config.Argv(), Env: slices.Sorted(maps.Keys(config.Env)),
-		Set: set.ID, Arch: set.Arch, MemoryMiB: r.Memory, CPUs: r.CPUs, Network: r.Network,
-		Volumes: volumes, Remove: r.Remove,
-	}
+	made := emptyRecord(r.Name)
+	made.Image, made.Set, made.Arch, made.Network, made.Remove = r.Image, set.ID, set.Arch, r.Network, r.Remove
+	made.MemoryMiB, made.CPUs = r.Memory, r.CPUs
+	made.Command = append(made.Command, config.Argv()...)
+	made.Env = slices.AppendSeq(made.Env, maps.Keys(config.Env))
+	slices.Sort(made.Env)
+	made.Volumes = append(made.Volumes, volumes...)
 	for _, forward := range spec.Forwards {
 		made.Ports = append(made.Ports, port{forward.Host.String(), forward.Guest})
 	}
@@ -189,7 +196,7 @@ func readMachine(state, name string) (*machine, error) {
 	r, err := readRecord(filepath.Join(state, machinesFolder, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && alive:
-		m.Name, m.State = name, stateStarting
+		m.record, m.State = *emptyRecord(name), stateStarting
 		return m, nil
 	case errors.Is(err, fs.ErrNotExist):
 		r, err = readRecord(filepath.Join(state, endedFolder, name))

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// times are those in a record or a table.
+var times = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+
+// requireGolden compares text with a file of testdata, but for what differs from
+// run to run.
+func (h *host) requireGolden(t *testing.T, file, text string) {
+	t.Helper()
+	text = times.ReplaceAllString(text, "2026-01-02T03:04:05Z")
+	text = regexp.MustCompile(`"pid": \d+`).ReplaceAllString(text, `"pid": 42`)
+	text = regexp.MustCompile(`sha256:[0-9a-f]{64}`).ReplaceAllString(text, "sha256:0")
+	text = strings.ReplaceAll(text, h.state, "/state")
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text); diff != "" {
+		t.Errorf("(-%s +got; go test ./cmd/kindling -update writes it):\n%s", path, diff)
+	}
+}
+
+// A machine in each state.
+func TestPs(t *testing.T) {
+	h := newHost(t)
+	if diff := cmp.Diff(result{0, "[]\n", ""}, kindling("ps", "-a", "-o", "json")); diff != "" {
+		t.Errorf("no machine (-want +got):\n%s", diff)
+	}
+	t.Setenv(serialEnv, exited("hi\r\n", 7))
+	if got := kindling("run", "--name", "ended", "--net", "none", "--", "app", "<arg>"); got.Code != 7 {
+		t.Fatalf("run: got %+v", got)
+	}
+	killed := startRun(t, "killed", stubborn)
+	killed.signal(t, syscall.SIGKILL)
+	killed.wait(t)
+	h.programs.AwaitGone(t)
+	_, release, err := claim(h.state, "early")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The claim has swept; this one is to be found as it was left.
+	again := startRun(t, "lost", stubborn)
+	running := startRun(t, "web", "bye\r\n"+sentinel(0, "success"))
+	again.signal(t, syscall.SIGKILL)
+	again.wait(t)
+	for file, args := range map[string][]string{
+		"ps.txt":           {"ps"},
+		"ps_all.txt":       {"ps", "-a"},
+		"ps_id.txt":        {"ps", "-o", "id"},
+		"ps_all.json":      {"ps", "-a", "-o", "json"},
+		"inspect_run.json": {"inspect", "web"},
+		"inspect.json":     {"inspect", "ended"},
+	} {
+		got := kindling(args...)
+		if got.Code != 0 || got.Stderr != "" {
+			t.Errorf("%q: got %+v", args, got)
+		}
+		h.requireGolden(t, file, got.Stdout)
+		if filepath.Ext(file) == ".json" && !json.Valid([]byte(got.Stdout)) {
+			t.Errorf("%q: got no JSON", args)
+		}
+	}
+	if diff := cmp.Diff(result{exitOwn, "", "kindling: no machine is called none\n"}, kindling("inspect", "none")); diff != "" {
+		t.Errorf("inspect (-want +got):\n%s", diff)
+	}
+	if got := kindling("stop", "web"); got.Code != 0 {
+		t.Errorf("stop: got %+v", got)
+	}
+	running.wait(t)
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRecordHasNoSecrets(t *testing.T) {
+	h := newHost(t)
+	t.Setenv(serialEnv, exited("", 0))
+	if got := kindling("run", "--name", "web", "-e", "TOKEN=secret-value"); got.Code != 0 {
+		t.Fatalf("got %+v", got)
+	}
+	got := kindling("inspect", "web")
+	if !strings.Contains(got.Stdout, `"TOKEN"`) || strings.Contains(got.Stdout, "secret-value") {
+		t.Errorf("got %s, want the variable's name only", got.Stdout)
+	}
+	err := filepath.WalkDir(h.state, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if strings.Contains(string(data), "secret-value") {
+			t.Errorf("%s has the value", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunFailureIsRecorded(t *testing.T) {
+	newHost(t)
+	t.Setenv(failureEnv, "cannot set up guest memory")
+	if got := kindling("run", "--name", "web"); got.Code != exitOwn {
+		t.Fatalf("got %+v", got)
+	}
+	m := machine{}
+	if err := json.Unmarshal([]byte(kindling("inspect", "web").Stdout), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.State != stateExited || m.ExitCode == nil || *m.ExitCode != exitOwn || !strings.Contains(m.Error, "cannot set up guest memory") {
+		t.Errorf("got %+v, want the failure in it", m)
+	}
+}
+
+func TestRunRemoves(t *testing.T) {
+	h := newHost(t)
+	t.Setenv(serialEnv, exited("hi\r\n", 3))
+	if diff := cmp.Diff(result{3, "hi\n", ""}, kindling("run", "--name", "web", "--rm")); diff != "" {
+		t.Errorf("run (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(result{0, "", ""}, kindling("ps", "-a", "-o", "id")); diff != "" {
+		t.Errorf("ps (-want +got):\n%s", diff)
+	}
+	h.requireReleased(t)
+}
+
+func TestNameIsUsedAgain(t *testing.T) {
+	newHost(t)
+	for _, output := range []string{"one", "two"} {
+		t.Setenv(serialEnv, exited(output+"\r\n", 0))
+		if got := kindling("run", "--name", "web"); got.Code != 0 {
+			t.Fatalf("run: got %+v", got)
+		}
+		if diff := cmp.Diff(result{0, output + "\n", ""}, kindling("logs", "web")); diff != "" {
+			t.Errorf("logs (-want +got):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff(result{0, "web\n", ""}, kindling("ps", "-a", "-o", "id")); diff != "" {
+		t.Errorf("ps (-want +got):\n%s", diff)
+	}
+}
+
+func TestPruneKeepsTheLatest(t *testing.T) {
+	h := newHost(t)
+	begin := time.Now()
+	for i := range keptMachines + 3 {
+		name := filepath.Join(h.state, endedFolder, "vm-"+string(rune('a'+i)))
+		if err := os.MkdirAll(name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := (&record{Name: filepath.Base(name)}).write(name); err != nil {
+			t.Fatal(err)
+		}
+		at := begin.Add(time.Duration(i) * time.Second)
+		if err := os.Chtimes(filepath.Join(name, recordFile), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(h.state, endedFolder, "mine"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := prune(h.state); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(kindling("ps", "-a", "-o", "id").Stdout)
+	if len(got) != keptMachines || got[0] != "vm-d" {
+		t.Errorf("got %q, want the latest %d", got, keptMachines)
+	}
+	if _, err := os.Stat(filepath.Join(h.state, endedFolder, "mine")); err != nil {
+		t.Error(err)
+	}
+}
