@@ -119,10 +119,13 @@ which the guest gets a copy of. Its mode is
 	flags.IntVar(&r.CPUs, "cpus", 1, "`NUMBER` of virtual CPUs")
 	flags.DurationVar(&r.Timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
 	flags.StringVar(&r.SerialLog, "serial-log", "", "write all serial output to `FILE`")
-	flags.StringArrayVarP(&r.Env, "env", "e", nil, "set an environment variable, `NAME=VALUE`, or NAME to pass it on; can be repeated")
+	flags.StringArrayVarP(&r.Env, "env", "e", nil,
+		"set an environment variable, `NAME=VALUE`, or NAME to pass it on; can be repeated")
 	flags.StringVar(&r.Network, "net", networkUser, "`NETWORK` of the guest: user or none")
-	flags.StringArrayVarP(&r.Publish, "publish", "p", nil, "give the guest's port what connects to one of the host, `[ADDRESS:]HOST:GUEST[/tcp]`; ADDRESS is 127.0.0.1 if not given; can be repeated")
-	flags.StringArrayVarP(&r.Volumes, "volume", "v", nil, "mount a disk image or a copy of a folder, `SOURCE:PATH[:ro|rw|overlay]`; can be repeated")
+	flags.StringArrayVarP(&r.Publish, "publish", "p", nil,
+		"forward a port, `[ADDRESS:]HOST:GUEST[/tcp]`, from the host's ADDRESS or 127.0.0.1; can be repeated")
+	flags.StringArrayVarP(&r.Volumes, "volume", "v", nil,
+		"mount a disk image or a copy of a folder, `SOURCE:PATH[:ro|rw|overlay]`; can be repeated")
 	flags.BoolVar(&r.Remove, "rm", false, "leave no outcome and no output when the machine has ended")
 	flags.BoolVarP(&detach, "detach", "d", false, "run the machine in the background and print its name")
 	addEnvironment(cmd)
@@ -283,7 +286,9 @@ func builtSet() (string, error) {
 }
 
 // writeDisks makes the contract's three disks and those of the volumes.
-func writeDisks(ctx context.Context, dir string, image v1.Image, config *contract.Config, volumes []volume, stderr io.Writer) ([]vm.Disk, error) {
+func writeDisks(
+	ctx context.Context, dir string, image v1.Image, config *contract.Config, volumes []volume, stderr io.Writer,
+) ([]vm.Disk, error) {
 	disks := []vm.Disk{
 		{Path: filepath.Join(dir, "root.ext4"), ReadOnly: true},
 		{Path: filepath.Join(dir, "overlay.raw")},

@@ -51,7 +51,8 @@ func parseVolume(text string) (volume, error) {
 	var v volume
 	if last := len(fields) - 1; last > 0 && !path.IsAbs(fields[last]) {
 		if !slices.Contains(volumeModes, fields[last]) {
-			return volume{}, fmt.Errorf("and %q is neither a mode, want %s, nor an absolute path", fields[last], strings.Join(volumeModes, ", "))
+			return volume{}, fmt.Errorf("and %q is neither a mode, want %s, nor an absolute path",
+				fields[last], strings.Join(volumeModes, ", "))
 		}
 		v.Mode, fields = fields[last], fields[:last]
 	}
@@ -91,7 +92,8 @@ func (v *volume) settle() error {
 	if v.folder = info.IsDir(); v.folder {
 		v.Mode = cmp.Or(v.Mode, contract.VolumeReadOnly)
 		if v.Mode == contract.VolumeReadWrite {
-			return errors.New("a folder reaches the guest as a copy, and nothing that it writes would come back: want ro, overlay, or a disk image")
+			return errors.New("a folder reaches the guest as a copy, and nothing that it writes would come back: " +
+				"want ro, overlay, or a disk image")
 		}
 		return nil
 	}
@@ -148,7 +150,9 @@ func (v *volume) checkImage() (err error) {
 // addVolumes adds the disks of volumes, which may be made below dir, to a
 // machine's and tells the guest of them. What is left out of a folder is told on
 // stderr.
-func addVolumes(ctx context.Context, dir string, volumes []volume, disks []vm.Disk, config *contract.Config, stderr io.Writer) ([]vm.Disk, error) {
+func addVolumes(
+	ctx context.Context, dir string, volumes []volume, disks []vm.Disk, config *contract.Config, stderr io.Writer,
+) ([]vm.Disk, error) {
 	add := func(disk vm.Disk) (device string) {
 		disks = append(disks, disk)
 		return contract.DiskName(len(disks) - 1)
@@ -185,14 +189,14 @@ func addVolumes(ctx context.Context, dir string, volumes []volume, disks []vm.Di
 // checkApart checks that a folder does not hold the machine's own, which the
 // folder's disk is written to.
 func checkApart(dir, folder string) error {
-	real, err := filepath.EvalSymlinks(folder)
+	source, err := filepath.EvalSymlinks(folder)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("use volume %s: %w", folder, err)
 	}
-	if within, err := filepath.Rel(real, dir); err == nil && filepath.IsLocal(within) {
+	if within, err := filepath.Rel(source, dir); err == nil && filepath.IsLocal(within) {
 		return fmt.Errorf("use volume %s: it holds the state folder of kindling; KINDLING_STATE_DIR names another place", folder)
 	}
 	return nil

@@ -1,7 +1,7 @@
 // Package rootfs turns an OCI image into the disks of a VM: it finds the image,
 // maps its configuration to the guest's, flattens its layers into a root disk,
-// and makes the overlay disk that takes the guest's changes. All of it works
-// without root, loop devices and mkfs.
+// and makes the overlay disk that takes the guest's changes. It also makes disks
+// of folders. All of it works without root, loop devices and mkfs.
 //
 // It does not keep a cache of images or disks, and it does not run anything.
 package rootfs

@@ -4,6 +4,7 @@ package rootfs
 
 import (
 	"archive/tar"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -57,4 +58,31 @@ func TestWriteOverlayFsck(t *testing.T) {
 		t.Fatal(err)
 	}
 	ext4test.Check(t, path)
+}
+
+func TestWriteFolderFsck(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, "a"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "a", "file"), []byte("content"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(folder, "a", "file"), filepath.Join(folder, "hard")); err != nil {
+		t.Fatal(err)
+	}
+	disk := filepath.Join(t.TempDir(), "folder.ext4")
+	if _, err := WriteFolder(t.Context(), disk, folder); err != nil {
+		t.Fatal(err)
+	}
+	ext4test.Check(t, disk)
+	for dir, want := range map[string][]string{"/": {"a", "hard", "lost+found"}, "/a": {"file"}} {
+		got := slices.Sorted(slices.Values(ext4test.Names(t, disk, dir)))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", dir, diff)
+		}
+	}
+	if got := ext4test.Debugfs(t, disk, "cat /hard"); got != "content" {
+		t.Errorf("hard link holds %q, want %q", got, "content")
+	}
 }
