@@ -31,9 +31,12 @@ const (
 	maxMessage = 4 << 20
 	maxHeaders = 64 << 10
 	// streamWindow is how many bytes a guest may send on a call before they are
-	// consumed. Left to itself, gRPC grows it to 16 MiB a call.
-	streamWindow = 256 << 10
-	connWindow   = 1 << 20
+	// consumed. Left to itself, gRPC grows it to 16 MiB a call. It bounds a call's
+	// rate to itself in each round trip, which to an emulated guest takes 20 ms.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+	// ioBuffer is how many bytes one system call moves at most.
+	ioBuffer = 128 << 10
 	// retryInterval is the pause between attempts to reach a guest that boots.
 	retryInterval = 50 * time.Millisecond
 	// closeTime is how long Close waits for a guest to take the last bytes.
@@ -106,6 +109,9 @@ func NewClient(dial func(ctx context.Context) (net.Conn, error), options ...Opti
 		grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
+		grpc.WithReadBufferSize(ioBuffer),
+		grpc.WithWriteBufferSize(ioBuffer),
+		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(maxMessage),
 			// gRPC sends what a guest has refused once again, from a buffer, and while

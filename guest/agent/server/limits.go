@@ -22,9 +22,12 @@ const (
 	// maxHeaders bounds a call's metadata, in bytes.
 	maxHeaders = 64 << 10
 	// streamWindow is how many bytes a call may send before they are consumed.
-	// Left to itself, gRPC grows it to 16 MiB a call.
-	streamWindow = 128 << 10
-	connWindow   = 1 << 20
+	// Left to itself, gRPC grows it to 16 MiB a call. It bounds a call's rate to
+	// itself in each round trip, which under emulation takes 20 ms.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+	// ioBuffer is how many bytes one system call moves at most.
+	ioBuffer = 128 << 10
 	// handshakeTime bounds the HTTP/2 handshake.
 	handshakeTime = 5 * time.Second
 	// pingInterval is the shortest time between pings of a client. gRPC's clients
@@ -52,6 +55,9 @@ func limits() []grpc.ServerOption {
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
+		grpc.ReadBufferSize(ioBuffer),
+		grpc.WriteBufferSize(ioBuffer),
+		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleTime, Timeout: pingTimeout}),
