@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bazelbuild/rules_go/go/runfiles"
+)
+
+// bootSuite boots machines with the benchmarks of test/boot, which compare with
+// a floor in the same run.
+func bootSuite(_ context.Context, b *bench) ([]figure, error) {
+	first, err := goBenchmark("BenchmarkFirstOutput", "")
+	if err != nil {
+		return nil, err
+	}
+	application, err := goBenchmark("BenchmarkTimeToApplication", "floor")
+	if err != nil {
+		return nil, err
+	}
+	return []figure{first, application}, nil
+}
+
+// agentSuite measures the agent with the benchmark of test/boot, which moves
+// bytes through the same device without it.
+func agentSuite(_ context.Context, b *bench) ([]figure, error) {
+	f, err := goBenchmark("BenchmarkAgent", "")
+	if err != nil {
+		return nil, err
+	}
+	f.levels = []level{
+		{contender: "stdout/raw", quantity: duration, atMost: 0.7, atLeast: true},
+		{contender: "stdin/raw", quantity: duration, atMost: 0.7, atLeast: true},
+	}
+	return []figure{f}, nil
+}
+
+// goBenchmark is the figure of a Go benchmark of test/boot. A round is one run
+// of it.
+func goBenchmark(name, reference string) (figure, error) {
+	program, err := runfile("test/boot/boot_test_/boot_test")
+	if err != nil {
+		return figure{}, err
+	}
+	env, err := runfiles.Env()
+	if err != nil {
+		return figure{}, fmt.Errorf("find runfiles: %w", err)
+	}
+	return figure{name: name, reference: reference, collect: parseBenchmarks, contenders: []contender{{
+		name: name, env: env,
+		commands: [][]string{{program, "-test.run=^$", "-test.bench=^" + name + "$", "-test.benchtime=1x"}},
+	}}}, nil
+}
+
+// parseBenchmarks reads what go test prints of benchmarks
+// (https://go.dev/design/14313-benchmark-format): a line has a name, the number
+// of iterations, and pairs of value and unit. The units of ours start with what
+// was measured: exec-p50-ms.
+func parseBenchmarks(output []byte) ([]sample, error) {
+	var samples []sample
+	for line := range strings.Lines(string(output)) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		if len(fields)%2 != 0 {
+			return nil, fmt.Errorf("read benchmark: a value has no unit in %q", line)
+		}
+		_, part, _ := strings.Cut(fields[0], "/")
+		if i := strings.LastIndexByte(part, '-'); i >= 0 {
+			part = part[:i] // GOMAXPROCS
+		}
+		for pair := range slices.Chunk(fields[2:], 2) {
+			value, err := strconv.ParseFloat(pair[0], 64)
+			if err != nil {
+				return nil, fmt.Errorf("read benchmark: %w", err)
+			}
+			name, unit := splitUnit(pair[1])
+			if unit == "op" {
+				continue // of a loop that does more than one thing
+			}
+			samples = append(samples, sample{strings.TrimSpace(part + " " + name), unit, value})
+		}
+	}
+	if len(samples) == 0 {
+		return nil, fmt.Errorf("read benchmark: it printed no result:\n%s", tail(output))
+	}
+	return samples, nil
+}
+
+func splitUnit(metric string) (name, unit string) {
+	if strings.HasSuffix(metric, "/op") {
+		return metric, "op"
+	}
+	if i := strings.LastIndexByte(metric, '-'); i >= 0 && slices.Contains([]string{"s", "ms", "MB/s"}, metric[i+1:]) {
+		return metric[:i], metric[i+1:]
+	}
+	return metric, "ratio"
+}
