@@ -10,7 +10,6 @@ import (
 	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/kindling-vm/kindling/system"
 	"github.com/kindling-vm/kindling/vm/rootfs"
@@ -29,17 +28,17 @@ func run(ctx context.Context, args []string) error {
 		store := system.NewStore(args[2], system.Options{Sources: []system.Source{system.Dir(args[1])}})
 		_, err := store.Install(ctx, "", "x86_64")
 		return err
-	case len(args) > 2 && args[0] == "flatten":
-		var layers []v1.Layer
-		for _, name := range args[2:] {
-			layer, err := tarball.LayerFromFile(name)
-			if err != nil {
-				return fmt.Errorf("open layer: %w", err)
-			}
-			layers = append(layers, layer)
+	case len(args) == 3 && args[0] == "flatten":
+		image, err := rootfs.Load(ctx, args[2], v1.Platform{OS: "linux", Architecture: "amd64"})
+		if err != nil {
+			return err
+		}
+		layers, err := image.Layers()
+		if err != nil {
+			return fmt.Errorf("find layers: %w", err)
 		}
 		return rootfs.WriteDisk(args[1], layers)
 	default:
-		return errors.New("want install SET DATADIR, or flatten DISK LAYER...")
+		return errors.New("want install SET DATADIR, or flatten DISK LAYOUT")
 	}
 }
