@@ -13,13 +13,21 @@ import (
 // bootSuite boots machines with the benchmarks of test/boot, which compare with
 // a floor in the same run.
 func bootSuite(_ context.Context, b *bench) ([]figure, error) {
-	first, err := goBenchmark("BenchmarkFirstOutput", "")
+	first, err := b.goBenchmark("BenchmarkFirstOutput", "")
 	if err != nil {
 		return nil, err
 	}
-	application, err := goBenchmark("BenchmarkTimeToApplication", "floor")
+	application, err := b.goBenchmark("BenchmarkTimeToApplication", "floor")
 	if err != nil {
 		return nil, err
+	}
+	application.levels = []level{{contender: "headers - no-headers", quantity: duration, atMost: 20}}
+	application.collect = func(output []byte) ([]sample, error) {
+		samples, err := parseBenchmarks(output)
+		if err != nil {
+			return nil, err
+		}
+		return addDifference(samples, "headers", "no-headers")
 	}
 	return []figure{first, application}, nil
 }
@@ -27,7 +35,7 @@ func bootSuite(_ context.Context, b *bench) ([]figure, error) {
 // agentSuite measures the agent with the benchmark of test/boot, which moves
 // bytes through the same device without it.
 func agentSuite(_ context.Context, b *bench) ([]figure, error) {
-	f, err := goBenchmark("BenchmarkAgent", "")
+	f, err := b.goBenchmark("BenchmarkAgent", "")
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +48,7 @@ func agentSuite(_ context.Context, b *bench) ([]figure, error) {
 
 // goBenchmark is the figure of a Go benchmark of test/boot. A round is one run
 // of it.
-func goBenchmark(name, reference string) (figure, error) {
+func (b *bench) goBenchmark(name, reference string) (figure, error) {
 	program, err := runfile("test/boot/boot_test_/boot_test")
 	if err != nil {
 		return figure{}, err
@@ -50,7 +58,7 @@ func goBenchmark(name, reference string) (figure, error) {
 		return figure{}, fmt.Errorf("find runfiles: %w", err)
 	}
 	return figure{name: name, reference: reference, collect: parseBenchmarks, contenders: []contender{{
-		name: name, env: env,
+		name: name, env: append(env, "TEST_TMPDIR="+b.dir), // as Bazel gives a test
 		commands: [][]string{{program, "-test.run=^$", "-test.bench=^" + name + "$", "-test.benchtime=1x"}},
 	}}}, nil
 }
@@ -89,6 +97,20 @@ func parseBenchmarks(output []byte) ([]sample, error) {
 		return nil, fmt.Errorf("read benchmark: it printed no result:\n%s", tail(output))
 	}
 	return samples, nil
+}
+
+// addDifference adds how much larger a sample is than another one.
+func addDifference(samples []sample, larger, smaller string) ([]sample, error) {
+	values := map[string]sample{}
+	for _, s := range samples {
+		values[s.name] = s
+	}
+	a, knownA := values[larger]
+	b, knownB := values[smaller]
+	if !knownA || !knownB || a.unit != b.unit {
+		return nil, fmt.Errorf("read benchmark: %s and %s cannot be compared", larger, smaller)
+	}
+	return append(samples, sample{larger + " - " + smaller, a.unit, a.value - b.value}), nil
 }
 
 func splitUnit(metric string) (name, unit string) {

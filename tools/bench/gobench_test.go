@@ -34,6 +34,19 @@ func TestParseBenchmarks(t *testing.T) {
 	}
 }
 
+func TestAddDifference(t *testing.T) {
+	got, err := addDifference([]sample{{"a", "ms", 5}, {"b", "ms", 3}}, "a", "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]sample{{"a", "ms", 5}, {"b", "ms", 3}, {"a - b", "ms", 2}}, got, cmp.AllowUnexported(sample{})); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+	if _, err := addDifference([]sample{{"a", "ms", 5}, {"b", "s", 3}}, "a", "b"); err == nil {
+		t.Error("no error for other units")
+	}
+}
+
 func errorText(err error) string {
 	if err == nil {
 		return ""
