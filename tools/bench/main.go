@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 )
@@ -29,7 +30,7 @@ Tables go to stdout as Markdown, progress to stderr. It exits with 1 when someth
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Getenv("BUILD_WORKING_DIRECTORY"), os.Stdout, os.Stderr)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -100,14 +101,15 @@ func run(ctx context.Context, args []string, dir string, stdout, stderr io.Write
 		}
 	}
 	report, err := measureSuites(ctx, &o, flags.Args(), stderr)
-	if err != nil {
+	if report == nil || len(report.Suites) == 0 {
 		return err
 	}
 	report.Command = "bazel run //tools/bench -- " + strings.Join(args, " ")
-	return write(report, &o, stdout)
+	return errors.Join(err, write(report, &o, stdout))
 }
 
-func measureSuites(ctx context.Context, o *options, names []string, stderr io.Writer) (r *report, err error) {
+// measureSuites gives the suites before the first that fails.
+func measureSuites(ctx context.Context, o *options, names []string, stderr io.Writer) (*report, error) {
 	line, err := machine(os.DirFS("/"))
 	if err != nil {
 		return nil, fmt.Errorf("describe machine: %w", err)
@@ -115,11 +117,11 @@ func measureSuites(ctx context.Context, o *options, names []string, stderr io.Wr
 	if o.note != "" {
 		line += "; " + o.note
 	}
-	r = &report{Machine: line, Rounds: o.rounds}
+	r := &report{Machine: line, Rounds: o.rounds}
 	for _, name := range names {
 		figures, err := measureSuite(ctx, o, name, stderr)
 		if err != nil {
-			return nil, fmt.Errorf("suite %s: %w", name, err)
+			return r, fmt.Errorf("suite %s: %w", name, err)
 		}
 		r.Suites = append(r.Suites, suite{Name: name, Figures: figures, Growth: growth(figures)})
 	}
