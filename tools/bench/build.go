@@ -156,16 +156,16 @@ func (s *assembly) compressed(tree string, rest []string) (figure, error) {
 		return figure{}, err
 	}
 	return figure{
-		name: "assemble the shipped content, compressed", reference: "cpio | zstd -19",
+		name: "assemble the shipped content, compressed", reference: "cpio, zstd -19",
 		contenders: []contender{
 			s.segment(s.path("zstd.cpio"), "@"+params).named("kindling, zstd"),
-			gnuCpio("cpio | zstd -19", tree, s.path("zstd19"), "zstd -q -19 -T1"),
-			gnuCpio("cpio | zstd -3", tree, s.path("zstd3"), "zstd -q -3 -T1"),
-			gnuCpio("cpio | gzip -9", tree, s.path("gzip9"), "gzip -9n"),
+			gnuCpio("cpio, zstd -19", tree, s.path("zstd19"), "zstd -q -19 -T1"),
+			gnuCpio("cpio, zstd -3", tree, s.path("zstd3"), "zstd -q -3 -T1"),
+			gnuCpio("cpio, gzip -9", tree, s.path("gzip9"), "gzip -9n"),
 		},
 		levels: []level{
-			{contender: "kindling, zstd", against: "cpio | zstd -19", quantity: size, atMost: 0.95},
-			{contender: "kindling, zstd", against: "cpio | zstd -19", quantity: duration, atMost: 0.25},
+			{contender: "kindling, zstd", against: "cpio, zstd -19", quantity: size, atMost: 0.95},
+			{contender: "kindling, zstd", against: "cpio, zstd -19", quantity: duration, atMost: 0.25},
 		},
 	}, nil
 }
