@@ -28,7 +28,7 @@ func buildSuite(ctx context.Context, b *bench) ([]figure, error) {
 		}
 	}
 	if b.initrd == "" {
-		if b.initrd, err = runfile("system/initrd_x86_64.cpio"); err != nil {
+		if b.initrd, err = runfile("system/initrd.cpio"); err != nil {
 			return nil, err
 		}
 	}
