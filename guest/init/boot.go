@@ -26,8 +26,11 @@ type machine struct {
 
 	children children
 	agent    agent
-	group    *memoryGroup  // the application's, nil without one
-	grace    time.Duration // that a process may take to end
+	group    *memoryGroup // the application's, nil without one
+	// What nothing waits for, each on a goroutine of its own once the application
+	// has started.
+	afterStart []func()
+	grace      time.Duration // that a process may take to end
 
 	// What tests have other ones of.
 	uptime       func() time.Duration // since the kernel's start

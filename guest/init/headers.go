@@ -15,8 +15,9 @@ import (
 // headersImage is where the initrd has the kernel's headers, a squashfs.
 const headersImage = "kernel-headers.squashfs"
 
-// startHeaders has the kernel's headers put into the image while the application
-// starts. An initrd without any has nothing to put.
+// startHeaders has the kernel's headers put into the image once the application
+// has started, which does not wait for them. All that this needs of the initramfs
+// is opened now. An initrd without any has nothing to put.
 func (m *machine) startHeaders() error {
 	if m.config.SkipKernelHeaders {
 		return nil
@@ -37,25 +38,36 @@ func (m *machine) startHeaders() error {
 		Root: root, Release: m.release, Now: time.Now,
 		Log: func(format string, args ...any) { m.log.info("headers", format, args...) },
 	}
+	var loads []func() error
 	for _, module := range []string{"loop", "squashfs"} {
-		if err := m.load(module); err != nil {
-			m.log.failed("headers", err)
+		if m.modules == nil || !m.modules.Has(module) {
+			continue // built in
 		}
+		load, err := m.modules.Prepare(module)
+		if err != nil {
+			m.log.failed("headers", err)
+			continue
+		}
+		loads = append(loads, load)
 	}
 	if m.handsOver() { // and another program takes this one's place
-		return m.installHeaders(installer, image)
+		return m.installHeaders(installer, image, loads)
 	}
-	err = installer.Pending()
-	go func() {
-		if err := m.do(func() error { return m.installHeaders(installer, image) }); err != nil {
+	m.afterStart = append(m.afterStart, func() {
+		if err := m.do(func() error { return m.installHeaders(installer, image, loads) }); err != nil {
 			m.log.failed("headers", err)
 		}
-	}()
-	return err
+	})
+	return installer.Pending()
 }
 
-func (m *machine) installHeaders(installer *headers.Installer, image *os.File) (err error) {
+func (m *machine) installHeaders(installer *headers.Installer, image *os.File, loads []func() error) (err error) {
 	defer func() { err = errors.Join(err, installer.Root.Close()) }()
+	for _, load := range loads {
+		if err := load(); err != nil {
+			m.log.failed("headers", err) // the mount fails, or can do without
+		}
+	}
 	if err := errors.Join(installer.Install(image), image.Close()); err != nil {
 		return err
 	}

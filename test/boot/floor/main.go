@@ -62,7 +62,8 @@ func sinceInit() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open %s: %w", name, err)
 	}
-	if _, err := unix.Write(log, []byte("<7>"+mark)); err != nil {
+	// Without its end, the line could go on, and is not shown.
+	if _, err := unix.Write(log, []byte("<7>"+mark+"\n")); err != nil {
 		return 0, fmt.Errorf("write kernel log: %w", err)
 	}
 	var start int
