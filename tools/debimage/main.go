@@ -15,15 +15,13 @@ import (
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/kindling-vm/kindling/internal/fstree"
 	"github.com/kindling-vm/kindling/tools/internal/deb"
+	"github.com/kindling-vm/kindling/tools/internal/layerfile"
 	"github.com/kindling-vm/kindling/tools/internal/paramfile"
 )
 
@@ -140,7 +138,7 @@ func makeLayer(o options) (err error) {
 			return err
 		}
 	}
-	return writeFile(o.out, tree)
+	return layerfile.Write(o.out, tree, gzip.BestSpeed)
 }
 
 // addPackage puts a package's files on top of the tree.
@@ -177,27 +175,4 @@ func copyFile(tree *fstree.Tree, from, to string) error {
 	}
 	content := tree.Open(node)
 	return tree.PlaceFile(to, fstree.Meta{Mode: 0o644, ModTime: time.Unix(0, 0)}, content, content.Size())
-}
-
-// writeFile makes the output file, complete or not at all.
-func writeFile(out string, tree *fstree.Tree) (err error) {
-	file, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(0o644))
-	if err != nil {
-		return fmt.Errorf("create file: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Cleanup()) }()
-	compressor, err := gzip.NewWriterLevel(file, gzip.BestSpeed)
-	if err != nil {
-		return err
-	}
-	if err := tree.WriteTar(compressor); err != nil {
-		return err
-	}
-	if err := compressor.Close(); err != nil {
-		return fmt.Errorf("close gzip: %w", err)
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("replace file: %w", err)
-	}
-	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/kindling-vm/kindling/internal/fstree"
 	"github.com/kindling-vm/kindling/tools/internal/deb"
 	"github.com/kindling-vm/kindling/tools/internal/elfcheck"
+	"github.com/kindling-vm/kindling/tools/internal/layerfile"
 )
 
 // maxBusybox bounds the program, in bytes. Debian's has 2 MB.
@@ -88,7 +89,7 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 			return fmt.Errorf("write origin: %w", err)
 		}
 	}
-	if err := writeFile(*out, tree); err != nil {
+	if err := layerfile.Write(*out, tree, gzip.BestCompression); err != nil {
 		return fmt.Errorf("make layer %s: %w", *out, err)
 	}
 	return nil
@@ -131,28 +132,4 @@ func readBusybox(pkg, sha256 string) ([]byte, error) {
 		return nil, fmt.Errorf("read package %s: there is no /bin/busybox", pkg)
 	}
 	return busybox, err
-}
-
-// writeFile makes the output file, complete or not at all.
-func writeFile(out string, tree *fstree.Tree) (err error) {
-	file, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(0o644))
-	if err != nil {
-		return fmt.Errorf("create file: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Cleanup()) }()
-	// The header of the gzip writer has no name and no time unless set.
-	compressor, err := gzip.NewWriterLevel(file, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	if err := tree.WriteTar(compressor); err != nil {
-		return err
-	}
-	if err := compressor.Close(); err != nil {
-		return fmt.Errorf("close gzip: %w", err)
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("replace file: %w", err)
-	}
-	return nil
 }
