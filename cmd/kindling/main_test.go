@@ -43,6 +43,11 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	// Under nohup(1), what tests start would ignore a hang-up. Caught signals are
+	// the default ones again in another program.
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	programs := map[string]func() error{
 		"qemu-system-x86_64": fakeQEMU,
 		"vhost-device-vsock": fakeVhost,

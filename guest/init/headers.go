@@ -54,7 +54,7 @@ func (m *machine) startHeaders() error {
 		return m.installHeaders(installer, image, loads)
 	}
 	m.afterStart = append(m.afterStart, func() {
-		if err := m.do(func() error { return m.installHeaders(installer, image, loads) }); err != nil {
+		if err := headers.Background(func() error { return m.installHeaders(installer, image, loads) }); err != nil {
 			m.log.failed("headers", err)
 		}
 	})

@@ -3,7 +3,7 @@
 // /usr/src/linux-headers-RELEASE, and /lib/modules/RELEASE/build leads there.
 //
 // PID 1 opens the image before it frees the initramfs, calls Pending before the
-// application starts, and Install and then RemoveOthers on a goroutine after the
+// application starts, and Install and then RemoveOthers by Background after the
 // root switch: nothing waits for them but what reads the status file or the
 // markers in the log. Each boot mounts again, which takes milliseconds; nothing
 // is unpacked.
@@ -85,7 +85,7 @@ func (i *Installer) Install(image *os.File) (err error) {
 // in place. Only directories count, as with hypeman 0.0.7; a volume that is
 // mounted there stays, and is an error. It runs on a thread that gives way to all
 // others, since on an overlay to remove a file is to write.
-func (i *Installer) RemoveOthers() error { return inBackground(i.removeOthers) }
+func (i *Installer) RemoveOthers() error { return Background(i.removeOthers) }
 
 func (i *Installer) timestamp() string { return i.Now().UTC().Format(time.RFC3339Nano) }
 
@@ -172,9 +172,9 @@ func (i *Installer) removeOthers() error {
 	return errors.Join(problems...)
 }
 
-// inBackground runs on a thread that is the last to get time and disks, and that
-// ends with it.
-func inBackground(do func() error) error {
+// Background runs a function on a thread that is the last to get time and disks,
+// and that ends with it. A panic is an error like any other.
+func Background(do func() error) error {
 	const ioprioWhoProcess, ioprioClassIdle, ioprioClassShift, niceness = 1, 3, 13, 10 // linux/ioprio.h
 	done := make(chan error, 1)
 	go func() {
