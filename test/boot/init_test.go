@@ -274,7 +274,7 @@ func TestHostileImage(t *testing.T) {
 		image: []v1.Layer{image},
 		config: &contract.Config{
 			Cmd: []string{"sh", "-c", "cat /etc/resolv.conf /etc/hostname /proc/sys/kernel/modprobe; ls -ld /etc/resolv.conf | cut -c1-10; " +
-				"until grep -qE 'ready|failed' /run/hypeman/kernel-headers.status; do sleep 0.1; done; ls -1 /run/hypeman; cat /run/hypeman/kernel-headers.status; " +
+				"until grep -qE 'ready|failed' /run/hypeman/kernel-headers.status; do sleep 0.1; done; ls -1 /run/hypeman | grep -v guest-agent-ready; cat /run/hypeman/kernel-headers.status; " +
 				"ls -1 /lib/modules/$(uname -r)/build/ | head -2; " +
 				"awk '$3 == \"ext4\" {print $2}' /proc/mounts"},
 			NetworkEnabled: true, GuestIP: "10.0.2.15", GuestCIDR: 24, GuestGateway: "10.0.2.2", GuestDNS: "10.0.2.3", Hostname: "box",
