@@ -118,7 +118,7 @@ func TestDebian(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			waiting, cancel := context.WithTimeout(ctx, 2*time.Minute)
+			waiting, cancel := context.WithTimeout(ctx, 4*time.Minute)
 			defer cancel()
 			if err := client.WaitReady(waiting); err != nil {
 				serial, readErr := os.ReadFile(filepath.Join(filepath.Dir(vsock), serialName))
@@ -147,10 +147,10 @@ func TestDebian(t *testing.T) {
 			t.Fatalf("%s start, serial output:\n%s", which, m.serial)
 		}
 	}
-	first := boot(t, options{memory: 512, config: config, image: debianImage(t), bare: true, overlay: 256 << 20, running: run(firstLooks)})
+	first := boot(t, options{memory: 512, timeout: 7 * time.Minute, config: config, image: debianImage(t), bare: true, overlay: 256 << 20, running: run(firstLooks)})
 	check("first", first)
 	second := boot(t, options{
-		memory: 512, config: config, bare: true, cmdline: "kindling.gpu_vendor=0x1af4",
+		memory: 512, timeout: 7 * time.Minute, config: config, bare: true, cmdline: "kindling.gpu_vendor=0x1af4",
 		attach:  func(_ string, disks []vm.Disk) []vm.Disk { return append(first.disks[:2:2], disks[2]) },
 		running: run(secondLooks),
 	})
