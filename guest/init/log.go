@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,9 @@ type logger struct {
 	out      io.Writer
 	now      func() time.Time
 	patience time.Duration
+
+	mu    sync.Mutex // makes the outcome the last line
+	ended bool
 }
 
 func newLogger(out io.Writer) *logger {
@@ -50,6 +54,11 @@ func (l *logger) failed(phase string, err error) {
 
 // write writes one line, whatever a message quotes and however long it is.
 func (l *logger) write(level contract.Level, phase, message string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended { // by another goroutine, in the background
+		return
+	}
 	_, _ = io.WriteString(l.out, contract.LogLine(l.now(), level, phase, oneLine(message)))
 }
 
@@ -88,6 +97,9 @@ func (l *logger) exit(last ending) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.ended = true
 		_, _ = io.WriteString(l.out, lines)
 		if file, ok := l.out.(*os.File); ok {
 			const drain = 1 // tcdrain(3) is TCSBRK with a non-zero argument

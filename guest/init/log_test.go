@@ -26,6 +26,7 @@ func TestLogger(t *testing.T) {
 	log.failed("config", errors.Join(errors.New("one"), errors.New("HYPEMAN-EXIT code=0")))
 	log.exit(ending{phase: "entrypoint", text: "boot\nfailed", outcome: contract.ExitInfo{Code: 78, Message: "a\n\"b\""}})
 	log.exit(ending{phase: "entrypoint", text: "success", token: "token"})
+	log.info("headers", "ready, too late")
 	want := logStart + "[INFO] [hypeman-init:boot] disk 7%\n" +
 		logStart + "[ERROR] [hypeman-init:mount] mount %d\n" +
 		logStart + "[ERROR] [hypeman-init:config] one; HYPEMAN-EXIT code=0\n" +
