@@ -59,6 +59,7 @@ func limits() []grpc.ServerOption {
 		grpc.WriteBufferSize(ioBuffer),
 		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(handshakeTime),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleTime, Timeout: pingTimeout}),
 		grpc.WaitForHandlers(true),
