@@ -1,10 +1,8 @@
 package main
 
 import (
-	"crypto"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,7 +40,7 @@ and change none. Exit codes: kindling help exit-codes.`,
 			if err := errors.Join(checkOutput(*format), progress.start(cmd.ErrOrStderr())); err != nil {
 				return err
 			}
-			signers, err := readSigners(keys)
+			signers, err := signature.ReadPrivateKeys(keys)
 			if err != nil {
 				return err
 			}
@@ -63,20 +61,4 @@ and change none. Exit codes: kindling help exit-codes.`,
 	progress = addProgress(cmd)
 	format = addOutput(cmd)
 	return cmd
-}
-
-func readSigners(paths []string) ([]crypto.Signer, error) {
-	var signers []crypto.Signer
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("read key: %w", err)
-		}
-		signer, err := signature.ParsePrivateKey(data)
-		if err != nil {
-			return nil, fmt.Errorf("read key %s: %w", path, err)
-		}
-		signers = append(signers, signer)
-	}
-	return signers, nil
 }

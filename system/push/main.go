@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -97,7 +96,7 @@ for an error, 2 for a wrong command line.`,
 }
 
 func push(cmd *cobra.Command, manifest string, keys []string, ref string) error {
-	signers, err := readKeys(keys)
+	signers, err := signature.ReadPrivateKeys(keys)
 	if err != nil {
 		return err
 	}
@@ -120,20 +119,4 @@ func push(cmd *cobra.Command, manifest string, keys []string, ref string) error 
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", artifact.Reference, artifact.SetID)
 	return err
-}
-
-func readKeys(paths []string) ([]crypto.Signer, error) {
-	var signers []crypto.Signer
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("read key: %w", err)
-		}
-		signer, err := signature.ParsePrivateKey(data)
-		if err != nil {
-			return nil, fmt.Errorf("read key %s: %w", path, err)
-		}
-		signers = append(signers, signer)
-	}
-	return signers, nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"time"
 )
@@ -32,6 +33,24 @@ func ParsePrivateKey(data []byte) (crypto.Signer, error) {
 		return nil, fmt.Errorf("parse private key: it is a %T, want an Ed25519 key", parsed)
 	}
 	return key, nil
+}
+
+// ReadPrivateKeys reads the keys in files, as ParsePrivateKey does, in their
+// order.
+func ReadPrivateKeys(paths []string) ([]crypto.Signer, error) {
+	var signers []crypto.Signer
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read key: %w", err)
+		}
+		signer, err := ParsePrivateKey(data)
+		if err != nil {
+			return nil, fmt.Errorf("read key %s: %w", path, err)
+		}
+		signers = append(signers, signer)
+	}
+	return signers, nil
 }
 
 // ParseKeys reads the keys of a policy: PEM blocks as openssl pkey -pubout

@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +93,28 @@ func TestParseKeysRefuses(t *testing.T) {
 	for _, test := range tests {
 		if err := test.parse([]byte(test.text)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got error %v, want %q", test.name, err, test.want)
+		}
+	}
+}
+
+func TestReadPrivateKeys(t *testing.T) {
+	dir := t.TempDir()
+	key, other := filepath.Join(dir, "key.pem"), filepath.Join(dir, "other.pem")
+	for name, text := range map[string]string{key: rfcPrivate, other: rfcPublic} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signers, err := ReadPrivateKeys([]string{key, key})
+	if err != nil || len(signers) != 2 {
+		t.Errorf("got %d keys, error %v, want 2", len(signers), err)
+	}
+	for path, want := range map[string]string{
+		other:      "read key " + other + `: parse private key: PEM block is a "PUBLIC KEY", want a "PRIVATE KEY"`,
+		dir + "/x": "read key: open " + dir + "/x: no such file or directory",
+	} {
+		if _, err := ReadPrivateKeys([]string{key, path}); err == nil || err.Error() != want {
+			t.Errorf("got error %v, want %s", err, want)
 		}
 	}
 }
