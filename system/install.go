@@ -147,7 +147,7 @@ func (in *installation) items() ([]item, error) {
 	for _, arch := range in.arches {
 		a, ok := in.manifest.Architecture(arch)
 		if !ok {
-			return nil, fmt.Errorf("it has nothing for %s", arch)
+			return nil, fmt.Errorf("%w: it has nothing for %s", bundle.ErrUnsupportedArch, arch)
 		}
 		for _, file := range a.Files {
 			items = append(items, item{arch, file, location(arch, file)})

@@ -20,7 +20,8 @@ import (
 // source and takes no lock.
 //
 // The error of what is missing is a *NotInstalledError, that of a file with
-// other bytes a *CorruptError; Install gets either again.
+// other bytes a *CorruptError; Install gets either again. That of an architecture
+// that the set is not for is bundle.ErrUnsupportedArch.
 func (s *Store) Resolve(ctx context.Context, id, arch string) (set *Set, err error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("resolve %w", err)
@@ -53,7 +54,7 @@ func (s *Store) resolve(ctx context.Context, d *datadir.Dir, id, arch string) (*
 	}
 	a, ok := m.Architecture(arch)
 	if !ok {
-		return nil, fmt.Errorf("%s has nothing for %s", id, arch)
+		return nil, fmt.Errorf("%w: %s has nothing for %s", bundle.ErrUnsupportedArch, id, arch)
 	}
 	var missing []string
 	var failed []error

@@ -71,7 +71,7 @@ func open(manifest, arch string) (*Set, error) {
 	}
 	a, ok := m.Architecture(arch)
 	if !ok {
-		return nil, fmt.Errorf("it has nothing for %s", arch)
+		return nil, fmt.Errorf("%w: it has nothing for %s", bundle.ErrUnsupportedArch, arch)
 	}
 	dir := filepath.Dir(manifest)
 	if err := a.Verify(os.DirFS(dir)); err != nil {

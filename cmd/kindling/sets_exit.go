@@ -39,7 +39,7 @@ func exitCodesTopic() *cobra.Command {
        refuses, or what it has is wrong
     6  the disk is full or read-only
     7  another process is at it
-    8  install: the set has nothing for the architecture
+    8  install, resolve, paths, pull: the set has nothing for the architecture
 
 Where several are true, the first of 4, 6, 7, 8, 3, 5 counts.
 
@@ -56,9 +56,6 @@ cp and stat exit with 1 where a path is not what it should be, artifact diff whe
 there are differences.`,
 	}
 }
-
-// unsupportedError tells of an architecture that a set has nothing for.
-type unsupportedError struct{ error }
 
 // unreachedError is an error of a registry.
 type unreachedError struct{ error }
@@ -96,7 +93,7 @@ func setExitCode(err error) int {
 		return exitStorage
 	case errors.Is(err, registry.ErrBusy):
 		return exitBusy
-	case isError[unsupportedError](err), errors.Is(err, system.ErrUnsupportedVersion):
+	case errors.Is(err, bundle.ErrUnsupportedArch), errors.Is(err, system.ErrUnsupportedVersion):
 		return exitUnsupported
 	case errors.Is(err, fs.ErrNotExist):
 		return exitNotThere

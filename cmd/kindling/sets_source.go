@@ -148,7 +148,7 @@ func (s *checkedSource) Manifest(ctx context.Context, id string) ([]byte, error)
 	}
 	for _, arch := range s.arches {
 		if _, ok := m.Architecture(arch); !ok {
-			return nil, unsupportedError{fmt.Errorf("it has nothing for %s", arch)}
+			return nil, fmt.Errorf("%w: it has nothing for %s", bundle.ErrUnsupportedArch, arch)
 		}
 	}
 	return data, nil

@@ -141,7 +141,7 @@ func TestSetFails(t *testing.T) {
 		{"another set", 5, "it has artifact set " + h.set.id + ", want " + none, []string{"install", "--set", none, "set"}},
 		{"no manifest in the source", 5, "manifest has version 0, want 1", []string{"install", "liar"}},
 		{"wrong bytes in the source", 5, "get x86_64/initrd from wrong: it has 10 bytes, want 14", []string{"install", "--arch", "x86_64", "wrong"}},
-		{"not for the architecture", 8, "get manifest.json from one-arch: it has nothing for aarch64", []string{"install", "--arch", "aarch64", "one-arch"}},
+		{"not for the architecture", 8, "get manifest.json from one-arch: unsupported architecture: it has nothing for aarch64", []string{"install", "--arch", "aarch64", "one-arch"}},
 		{"scheme", 2, "want https://HOST/FOLDER", []string{"install", "ftp://host/set"}},
 		{"no key", 3, "read key: open keys.pem: no such file or directory", []string{"install", "--key", "keys.pem", "set"}},
 		{"unpinned", 4, "neither digest nor set ID nor signature says which bytes are wanted", []string{"install", "oci://localhost:1/a:b"}},
@@ -258,6 +258,7 @@ func TestSetExitCode(t *testing.T) {
 		{"registry", ofRegistry(os.ErrInvalid), exitSource},
 		{"folder of a pull", ofRegistry(&os.PathError{Err: os.ErrPermission}), exitFailed},
 		{"version", system.ErrUnsupportedVersion, exitUnsupported},
+		{"architecture", ofRegistry(bundle.ErrUnsupportedArch), exitUnsupported},
 	}
 	for _, test := range tests {
 		if got := setExitCode(test.err); got != test.want {

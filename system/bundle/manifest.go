@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -198,6 +199,10 @@ func Describe(fsys fs.FS, kind Kind, name string) (file File, err error) {
 	}
 	return File{Kind: kind, Name: name, SHA256: sum, Size: size}, nil
 }
+
+// ErrUnsupportedArch is in the chain of the error of an architecture that a set
+// has nothing for.
+var ErrUnsupportedArch = errors.New("unsupported architecture")
 
 // MismatchError tells of a file that does not have the bytes that its manifest
 // says.

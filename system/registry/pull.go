@@ -265,7 +265,7 @@ func (p *puller) findFiles(ctx context.Context, set *found, arches []string) ([]
 		arch, ok := set.manifest.Architecture(name)
 		descriptor, there := set.arches[name]
 		if !ok || !there {
-			return nil, fmt.Errorf("%s has nothing for %q, but for %q", set.Reference, name, slices.Sorted(maps.Keys(set.arches)))
+			return nil, fmt.Errorf("%w: %s has nothing for %q, but for %q", bundle.ErrUnsupportedArch, set.Reference, name, slices.Sorted(maps.Keys(set.arches)))
 		}
 		manifest, err := p.archManifest(ctx, descriptor)
 		if err != nil {
