@@ -91,7 +91,7 @@ func TestPushAndPull(t *testing.T) {
 		{"pull by a tag", []string{"pull", repository + ":1", "by-tag"},
 			result{4, "", "neither digest nor set ID nor signature says which bytes are wanted"}},
 		{"pull by another signature", []string{"pull", "--key", "other.pub.pem", repository + ":1", "by-tag"}, result{4, "", "no valid signature by a trusted key"}},
-		{"pull what is not there", []string{"pull", strings.Replace(reference, "/set@", "/none@", 1), "none"}, result{5, "", "404"}},
+		{"pull what is not there", []string{"pull", strings.Replace(reference, "/set@", "/none@", 1), "none"}, result{3, "", "404"}},
 		{"push with a public key", []string{"push", "--key", "release.pub.pem", "set", repository}, result{1, "", "read key release.pub.pem: "}},
 		{"install by digest", []string{"install", "oci://" + reference, "--arch", both}, result{0, id + "\n", ""}},
 		{"install by another signature", []string{"install", "--key", "other.pub.pem", "oci://" + repository + ":1", "--arch", both},

@@ -80,6 +80,8 @@ func (c *Client) Resolve(ctx context.Context, ref string) (*Artifact, error) {
 // pull left goes on where it ended. A folder with another set is an error, as is
 // one that another pull works in (ErrBusy).
 //
+// The error of what the registry does not have is a fs.ErrNotExist.
+//
 // With Want.SetID, the reference may be a REPOSITORY alone: Push leaves a tag for
 // the ID.
 func (c *Client) Pull(ctx context.Context, ref, dir string, want Want) (artifact *Artifact, err error) {

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,7 +84,7 @@ func TestPullRefuses(t *testing.T) {
 		{name: "other kind of digest", ref: repo + "@sha512:" + strings.Repeat("0", 128), message: "want sha256: and 64"},
 		{name: "malformed set ID", ref: repo, want: Want{SetID: "12"}, message: `set ID "12"`},
 		{name: "other set", ref: pushed.Reference, want: Want{SetID: other.id}, is: ErrOtherSet},
-		{name: "set that is not there", ref: repo, want: Want{SetID: other.id}, message: "says 404 Not Found"},
+		{name: "set that is not there", ref: repo, want: Want{SetID: other.id}, is: fs.ErrNotExist, message: "says 404 Not Found"},
 		{name: "digest that is not there", ref: repo + "@" + other.id, message: "get index manifests/" + other.id + ": " + repo + ": " + r.host + " says 404 Not Found"},
 		{name: "unknown architecture", ref: pushed.Reference, want: Want{Arches: []string{"riscv64"}}, message: `has nothing for "riscv64", but for ["aarch64" "x86_64"]`},
 		{name: "architecture twice", ref: pushed.Reference, want: Want{Arches: []string{"x86_64", "x86_64"}}, message: "architecture x86_64 is wanted twice"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"net"
 	"net/http"
@@ -57,6 +58,11 @@ func (e *statusError) Error() string {
 		text += "; the proxy's credentials go into the URL in HTTPS_PROXY"
 	}
 	return text
+}
+
+// Is makes what a registry does not have a fs.ErrNotExist.
+func (e *statusError) Is(target error) bool {
+	return target == fs.ErrNotExist && (e.code == http.StatusNotFound || e.code == http.StatusGone)
 }
 
 // isStatus tells an answer by its code.
