@@ -80,11 +80,17 @@ func writeSides(t *testing.T) {
 	t.Helper()
 	newHost(t)
 	t.Chdir(t.TempDir())
+	writeArtifactSides(t, ".")
+}
+
+// writeArtifactSides writes the sets and some kernels to a folder.
+func writeArtifactSides(t *testing.T, dir string) {
+	t.Helper()
 	for side, files := range artifactSides() {
 		arch := bundle.Architecture{Arch: "x86_64", CommandLine: "console=ttyS0 " + side}
 		for kind, data := range files {
-			file := writeFile(t, filepath.Join(side, "x86_64", string(kind)), data)
-			described, err := bundle.Describe(os.DirFS(side), kind, "x86_64/"+string(kind))
+			file := writeFile(t, filepath.Join(dir, side, "x86_64", string(kind)), data)
+			described, err := bundle.Describe(os.DirFS(filepath.Join(dir, side)), kind, "x86_64/"+string(kind))
 			if err != nil {
 				t.Fatalf("%s: %v", file, err)
 			}
@@ -95,12 +101,12 @@ func writeSides(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, side+"/manifest.json", data)
+		writeFile(t, filepath.Join(dir, side, "manifest.json"), data)
 	}
 	vmlinux := kerneltest.VMLinux(kerneltest.PVH())
-	writeFile(t, "bzImage", kerneltest.BzImage(kerneltest.Sized(kerneltest.Zstd(vmlinux), len(vmlinux))))
-	writeFile(t, "Image.gz", kerneltest.Gzip(kerneltest.Image()))
-	writeFile(t, "nothing", nil)
+	writeFile(t, filepath.Join(dir, "bzImage"), kerneltest.BzImage(kerneltest.Sized(kerneltest.Zstd(vmlinux), len(vmlinux))))
+	writeFile(t, filepath.Join(dir, "Image.gz"), kerneltest.Gzip(kerneltest.Image()))
+	writeFile(t, filepath.Join(dir, "nothing"), nil)
 }
 
 func writeFile(t *testing.T, name string, data []byte) string {

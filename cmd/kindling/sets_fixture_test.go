@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,8 @@ func writeSet(t *testing.T, dir, initrd string) testSet {
 	return writeSetOf(t, dir, initrd, kerneltest.VMLinux(kerneltest.PVH()))
 }
 
-func writeSetOf(t *testing.T, dir, initrd string, kernel []byte) testSet {
+// writeSetOf writes a set for some architectures, or for both if none is named.
+func writeSetOf(t *testing.T, dir, initrd string, kernel []byte, arches ...string) testSet {
 	t.Helper()
 	m := &bundle.Manifest{Version: bundle.Version, AgentProtocol: bundle.AgentProtocol}
 	for _, arch := range []struct {
@@ -31,6 +33,9 @@ func writeSetOf(t *testing.T, dir, initrd string, kernel []byte) testSet {
 		{"aarch64", "Image", "6.1.0-50-cloud-arm64", kerneltest.Image()},
 		{"x86_64", "vmlinux", "6.1.0-50-cloud-amd64", kernel},
 	} {
+		if len(arches) > 0 && !slices.Contains(arches, arch.name) {
+			continue
+		}
 		info, err := (&bundle.KernelDescription{Version: bundle.KernelDescriptionVersion, Arch: arch.name, Release: arch.release}).Marshal()
 		if err != nil {
 			t.Fatal(err)

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// aliveEnv names a file that every program has locked while it lives.
-const aliveEnv = "KINDLING_TEST_ALIVE"
+// AliveEnv names a file that every program has locked while it lives.
+const AliveEnv = "KINDLING_TEST_ALIVE"
 
 // Main is for TestMain. It runs the tests, or the program under whose name the
 // binary was started, and ends the process: with 1 if the program fails, whose
@@ -34,7 +34,7 @@ func Main(m *testing.M, programs map[string]func() error) {
 }
 
 func stayAlive() error {
-	fd, err := syscall.Open(os.Getenv(aliveEnv), syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // until this process ends
+	fd, err := syscall.Open(os.Getenv(AliveEnv), syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // until this process ends
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func Use(t *testing.T, names ...string) *Programs {
 		}
 	})
 	t.Setenv("PATH", dir)
-	t.Setenv(aliveEnv, alive.Name())
+	t.Setenv(AliveEnv, alive.Name())
 	return &Programs{alive}
 }
 
