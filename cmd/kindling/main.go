@@ -73,6 +73,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addDefaults(root)
 	code, text := ending(root.ExecuteContext(ctx))
 	if text != "" {
 		fmt.Fprintf(stderr, "kindling: %s\n", text)

@@ -34,6 +34,31 @@ their files below KINDLING_STATE_DIR (default: $XDG_STATE_HOME/kindling or
 	return root
 }
 
+// addDefaults adds cobra's commands for help and completion now, which then write
+// to where the root command writes. Cobra itself gives help, and exit code 0, for
+// what they do not know.
+func addDefaults(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = usage(func(cmd *cobra.Command, args []string) error {
+				if _, rest, err := cmd.Root().Find(args); err != nil || len(rest) > 0 {
+					return fmt.Errorf("unknown help topic %q", strings.Join(args, " "))
+				}
+				return nil
+			})
+		case "completion":
+			cmd.Args = usage(cobra.NoArgs)
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = usage(shell.Args)
+			}
+		}
+	}
+}
+
 // usage makes the error of an argument check a usage error.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
