@@ -129,6 +129,30 @@ func TestInstallLinks(t *testing.T) {
 	}
 }
 
+// TestSetLatestOfOneArchitecture has files of the other one in place, as another
+// set has them too.
+func TestSetLatestOfOneArchitecture(t *testing.T) {
+	both, one := makeSet(t, 1), makeSet(t, 2)
+	s := NewStore(t.TempDir(), Options{Sources: []Source{Dir(both.dir), Dir(one.dir)}})
+	for _, install := range []struct {
+		id     string
+		arches []string
+	}{{both.id, []string{"aarch64", "x86_64"}}, {one.id, []string{"x86_64"}}} {
+		if _, err := s.Install(t.Context(), install.id, install.arches...); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetLatest(t.Context(), install.id); err != nil {
+			t.Error(err)
+		}
+		if id, err := s.Latest(t.Context()); err != nil || id != install.id {
+			t.Errorf("Latest = %s, %v, want %s", id, err, install.id)
+		}
+	}
+	if _, err := s.Resolve(t.Context(), one.id, "aarch64"); !isNotInstalled(err) {
+		t.Errorf("for an architecture that is not complete: got error %v", err)
+	}
+}
+
 func TestResolveNeverSubstitutes(t *testing.T) {
 	a, b := makeSet(t, 1), makeSet(t, 2)
 	s := install(t, a, b)

@@ -146,9 +146,10 @@ func (s *Store) Latest(ctx context.Context) (id string, err error) {
 }
 
 // SetLatest makes an installed set the latest one, also at the paths that
-// hypeman's host knows: kernel/{version}/{arch}/vmlinux and initrd/{arch}/latest.
-// Who reads the link sees the old set or the new one. A set that is the latest
-// already is left alone.
+// hypeman's host knows: kernel/{version}/{arch}/vmlinux and initrd/{arch}/latest,
+// these for the architectures that are complete, of which there must be one. Who
+// reads the link sees the old set or the new one. A set that is the latest already
+// is left alone.
 func (s *Store) SetLatest(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("set latest %w", err)
@@ -172,7 +173,7 @@ func (s *Store) setLatest(ctx context.Context, d *datadir.Dir, id string) (err e
 	}
 	var installed []*bundle.Architecture
 	for i := range m.Architectures {
-		if a := &m.Architectures[i]; hasAny(d, a) {
+		if a := &m.Architectures[i]; hasAll(d, a) {
 			set, err := s.resolve(ctx, d, id, a.Arch)
 			if err != nil {
 				return err
@@ -206,6 +207,17 @@ func hasAny(d *datadir.Dir, a *bundle.Architecture) bool {
 		}
 	}
 	return false
+}
+
+// hasAll reports whether all files of the architecture are in place. Some may be
+// there for another set.
+func hasAll(d *datadir.Dir, a *bundle.Architecture) bool {
+	for _, file := range a.Files {
+		if _, err := d.Stat(location(a.Arch, file)); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // flip replaces a link, unless it leads there already.
