@@ -1,14 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/kindling-vm/kindling/internal/kernelimage/kerneltest"
 	"github.com/kindling-vm/kindling/system"
@@ -127,24 +124,4 @@ func TestDoctorFindsKVM(t *testing.T) {
 	d := &doctor{kvm: device}
 	d.examineKVM()
 	wantFinding(t, d, "kvm", statusWarning, device+": it is no working KVM: inappropriate ioctl for device")
-}
-
-func TestDoctor(t *testing.T) {
-	h := newSetHost(t)
-	got := kindling("doctor", "-o", "json")
-	var findings []finding
-	if err := json.Unmarshal([]byte(got.Stdout), &findings); err != nil {
-		t.Fatalf("got %+v: %v", got, err)
-	}
-	want := finding{"data-dir", h.dataDir, statusError, "it does not exist", "kindling install SOURCE, or name another one with --data-dir"}
-	if diff := cmp.Diff(want, findings[0]); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if got.Code != 1 || !strings.HasPrefix(got.Stderr, "kindling: found ") {
-		t.Errorf("got %+v, want code 1", got)
-	}
-	table := "error    data-dir " + h.dataDir + ": it does not exist\n         -> kindling install SOURCE, or name another one with --data-dir\n"
-	if got := kindling("doctor"); !strings.HasPrefix(got.Stdout, table) {
-		t.Errorf("got %q, want %q", got.Stdout, table)
-	}
 }

@@ -84,14 +84,3 @@ func TestExec(t *testing.T) {
 		})
 	}
 }
-
-func TestExecEnvironment(t *testing.T) {
-	startMachine(t, "web")
-	t.Setenv("KINDLING_INTERACTIVE", "true")
-	t.Setenv("KINDLING_WORKDIR", "/usr")
-	var stdout, stderr bytes.Buffer
-	code := run([]string{"exec", "web", "--", "sh", "-c", "pwd; cat"}, strings.NewReader("in\n"), &stdout, &stderr)
-	if diff := cmp.Diff(result{0, "/usr\nin\n", ""}, result{code, stdout.String(), stderr.String()}); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}

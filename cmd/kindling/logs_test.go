@@ -13,33 +13,6 @@ import (
 	"github.com/kindling-vm/kindling/vm"
 )
 
-func TestLogs(t *testing.T) {
-	newHost(t)
-	serial := exited("one\r\ntwo\r\nthree\r\n", 0)
-	t.Setenv(serialEnv, serial)
-	if got := kindling("run", "--name", "web"); got.Code != 0 {
-		t.Fatalf("run: got %+v", got)
-	}
-	tests := []struct {
-		args []string
-		want result
-	}{
-		{[]string{"web"}, result{0, "one\ntwo\nthree\n", ""}},
-		{[]string{"-f", "web"}, result{0, "one\ntwo\nthree\n", ""}},
-		{[]string{"-n", "2", "web"}, result{0, "two\nthree\n", ""}},
-		{[]string{"--tail", "0", "web"}, result{}},
-		{[]string{"--tail=9", "web"}, result{0, "one\ntwo\nthree\n", ""}},
-		{[]string{"--serial", "web"}, result{0, serial, ""}},
-		{[]string{"none"}, result{exitOwn, "", "kindling: no machine is called none\n"}},
-		{[]string{"-f", "none"}, result{exitOwn, "", "kindling: no machine is called none\n"}},
-	}
-	for _, test := range tests {
-		if diff := cmp.Diff(test.want, kindling(append([]string{"logs"}, test.args...)...)); diff != "" {
-			t.Errorf("%q (-want +got):\n%s", test.args, diff)
-		}
-	}
-}
-
 func TestLogsOfKilled(t *testing.T) {
 	h := newHost(t)
 	u := startRun(t, "web", stubborn)

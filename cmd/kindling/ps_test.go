@@ -4,92 +4,12 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-// times are those in a record or a table.
-var times = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-
-// requireGolden compares text with a file of testdata, but for what differs from
-// run to run.
-func (h *host) requireGolden(t *testing.T, file, text string) {
-	t.Helper()
-	text = times.ReplaceAllString(text, "2026-01-02T03:04:05Z")
-	text = regexp.MustCompile(`"pid": \d+`).ReplaceAllString(text, `"pid": 42`)
-	text = regexp.MustCompile(`sha256:[0-9a-f]{64}`).ReplaceAllString(text, "sha256:0")
-	text = strings.ReplaceAll(text, h.state, "/state")
-	path := filepath.Join("testdata", file)
-	if *update {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), text); diff != "" {
-		t.Errorf("(-%s +got; go test ./cmd/kindling -update writes it):\n%s", path, diff)
-	}
-}
-
-// A machine in each state.
-func TestPs(t *testing.T) {
-	h := newHost(t)
-	if diff := cmp.Diff(result{0, "[]\n", ""}, kindling("ps", "-a", "-o", "json")); diff != "" {
-		t.Errorf("no machine (-want +got):\n%s", diff)
-	}
-	t.Setenv(serialEnv, exited("hi\r\n", 7))
-	if got := kindling("run", "--name", "ended", "--net", "none", "--", "app", "<arg>"); got.Code != 7 {
-		t.Fatalf("run: got %+v", got)
-	}
-	killed := startRun(t, "killed", stubborn)
-	killed.signal(t, syscall.SIGKILL)
-	killed.wait(t)
-	h.programs.AwaitGone(t)
-	_, release, err := claim(h.state, "early")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The claim has swept; this one is to be found as it was left.
-	again := startRun(t, "lost", stubborn)
-	running := startRun(t, "web", "bye\r\n"+sentinel(0, "success"))
-	again.signal(t, syscall.SIGKILL)
-	again.wait(t)
-	for file, args := range map[string][]string{
-		"ps.txt":           {"ps"},
-		"ps_all.txt":       {"ps", "-a"},
-		"ps_id.txt":        {"ps", "-o", "id"},
-		"ps_all.json":      {"ps", "-a", "-o", "json"},
-		"inspect_run.json": {"inspect", "web"},
-		"inspect.json":     {"inspect", "ended"},
-	} {
-		got := kindling(args...)
-		if got.Code != 0 || got.Stderr != "" {
-			t.Errorf("%q: got %+v", args, got)
-		}
-		h.requireGolden(t, file, got.Stdout)
-		if filepath.Ext(file) == ".json" && !json.Valid([]byte(got.Stdout)) {
-			t.Errorf("%q: got no JSON", args)
-		}
-	}
-	if diff := cmp.Diff(result{exitOwn, "", "kindling: no machine is called none\n"}, kindling("inspect", "none")); diff != "" {
-		t.Errorf("inspect (-want +got):\n%s", diff)
-	}
-	if got := kindling("stop", "web"); got.Code != 0 {
-		t.Errorf("stop: got %+v", got)
-	}
-	running.wait(t)
-	if err := release(); err != nil {
-		t.Error(err)
-	}
-}
 
 func TestRecordHasNoSecrets(t *testing.T) {
 	h := newHost(t)

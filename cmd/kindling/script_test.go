@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -25,10 +26,13 @@ import (
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
+var update = flag.Bool("update", false, "write testdata instead of comparing with it")
+
 // TestScript runs the scripts in testdata/script, one a verb. What is not in
 // their own files is what writeParts writes; the programs are those of TestMain.
 func TestScript(t *testing.T) {
-	qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock", "kindling")
+	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock", "kindling")
+	t.Cleanup(func() { programs.AwaitGone(t) })
 	parts := t.TempDir()
 	vars := append(writeParts(t, parts), qemutest.AliveEnv+"="+os.Getenv(qemutest.AliveEnv))
 	testscript.Run(t, testscript.Params{
@@ -52,6 +56,7 @@ func TestScript(t *testing.T) {
 //
 //	set, other   sets for both architectures, SET and OTHER
 //	one          a set for x86_64 only
+//	liar, huge.json  what is no set
 //	before, after, bzImage, Image.gz, nothing  see writeArtifactSides
 //	release.pem, other.pem, and their *.pub.pem  keys
 func writeParts(t *testing.T, dir string) (vars []string) {
@@ -59,6 +64,8 @@ func writeParts(t *testing.T, dir string) (vars []string) {
 	set := writeSet(t, filepath.Join(dir, "set"), "one")
 	other := writeSet(t, filepath.Join(dir, "other"), "two")
 	writeSetOf(t, filepath.Join(dir, "one"), "one", kerneltest.VMLinux(kerneltest.PVH()), "x86_64")
+	writeFile(t, filepath.Join(dir, "liar", "manifest.json"), []byte("{}"))
+	writeFile(t, filepath.Join(dir, "huge.json"), append([]byte("{"), make([]byte, maxManifest)...))
 	writeArtifactSides(t, dir)
 	writeKeys(t, filepath.Join(dir, "release"), 1)
 	writeKeys(t, filepath.Join(dir, "other"), 2)
@@ -92,13 +99,17 @@ func setUpScript(env *testscript.Env, parts string, vars []string) error {
 	return os.CopyFS(env.WorkDir, os.DirFS(parts))
 }
 
-// endMachines removes a script's machines. That any still runs is an error.
+// endMachines removes a script's machines. One that still runs is an error, as is
+// one that has not been released.
 func endMachines(state string) error {
 	machines, err := findMachines(state)
 	errs := []error{err}
 	for _, m := range machines {
-		if m.State == stateRunning {
+		switch m.State {
+		case stateRunning:
 			errs = append(errs, fmt.Errorf("machine %s still runs", m.Name), killOwner(state, m.Name))
+		case stateLost:
+			errs = append(errs, fmt.Errorf("machine %s is lost", m.Name))
 		}
 	}
 	return errors.Join(append(errs, os.RemoveAll(state))...)

@@ -3,9 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/kindling-vm/kindling/internal/kernelimage/kerneltest"
@@ -79,19 +77,14 @@ func writeManifest(t *testing.T, dir string, m *bundle.Manifest) (id string) {
 // setHost is a machine with a data directory and a set to install, in the working
 // directory.
 type setHost struct {
-	dataDir  string
-	testdata string
-	set      testSet
+	dataDir string
+	set     testSet
 }
 
 func newSetHost(t *testing.T) *setHost {
 	t.Helper()
 	newHost(t)
-	testdata, err := filepath.Abs("testdata/sets")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &setHost{dataDir: filepath.Join(t.TempDir(), "data"), testdata: testdata}
+	h := &setHost{dataDir: filepath.Join(t.TempDir(), "data")}
 	t.Setenv("KINDLING_DATA_DIR", h.dataDir)
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	t.Chdir(t.TempDir())
@@ -110,20 +103,6 @@ func must(t *testing.T, args ...string) string {
 		t.Fatalf("%q: got %+v, want code 0", args, got)
 	}
 	return got.Stdout
-}
-
-var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-
-// golden compares with a file what is the same at each run.
-func (h *setHost) golden(t *testing.T, name string, code int, stderr string, args ...string) {
-	t.Helper()
-	got := kindling(args...)
-	if got.Stderr != stderr {
-		t.Errorf("%q: stderr is %q, want %q", args, got.Stderr, stderr)
-	}
-	got.Stderr = ""
-	got.Stdout = timestamp.ReplaceAllString(strings.ReplaceAll(got.Stdout, h.dataDir, "DATA"), "TIME")
-	compareGolden(t, filepath.Join(h.testdata, name), code, got)
 }
 
 // file is the path of an installed file.
