@@ -32,7 +32,8 @@ func exitCodesTopic() *cobra.Command {
     0  done, also where there was nothing to do
     1  another failure; doctor: something is wrong
     2  the command line makes no sense
-    3  not found: a set, a file of it, a folder, an archive, a page of a server
+    3  not found: a set, a file of it, a folder, an archive, a page of a
+       server, a reference in a registry
     4  verification failed: other bytes, no signature by a trusted key, a tag where
        a pin is needed, a data directory that others could tamper with
     5  a source or registry did not give what it should: it cannot be reached, it
@@ -44,10 +45,10 @@ func exitCodesTopic() *cobra.Command {
 Where several are true, the first of 4, 6, 7, 8, 3, 5 counts.
 
 Exit codes of run and exec are those of the command in the guest, and for these
-and cp, stat, stop and artifact:
+and all other verbs:
     2  the command line makes no sense
   124  the time that kindling exec gave the command was over
-  125  kindling itself failed
+  125  kindling itself failed, also where there is no such machine
   126  the command cannot be executed
   127  the command was not found
   128 plus the number of a signal that killed the command
