@@ -52,7 +52,7 @@ func TestScript(t *testing.T) {
 }
 
 // writeParts writes what scripts find in their folder, and gives the variables
-// that name the sets in it:
+// that name the sets in it, and BOOTED, which machines boot from:
 //
 //	set, other   sets for both architectures, SET and OTHER
 //	one          a set for x86_64 only
@@ -74,7 +74,10 @@ func writeParts(t *testing.T, dir string) (vars []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{"SET=" + set.id, "OTHER=" + other.id, "BOOTED=" + booted.ID, "KINDLING_ARTIFACTS=" + artifacts, "KINDLING_ACCEL=tcg"}
+	return []string{
+		"SET=" + set.id, "OTHER=" + other.id, "BOOTED=" + booted.ID,
+		"KINDLING_ARTIFACTS=" + artifacts, "KINDLING_ACCEL=tcg",
+	}
 }
 
 // setUpScript gives a script a data directory, a state folder, a registry and
