@@ -22,6 +22,7 @@ import (
 	"github.com/kindling-vm/kindling/vm/configdisk"
 	"github.com/kindling-vm/kindling/vm/qemu"
 	"github.com/kindling-vm/kindling/vm/rootfs"
+	"github.com/kindling-vm/kindling/vm/timeline"
 )
 
 const (
@@ -41,6 +42,7 @@ type request struct {
 	CPUs      int
 	Timeout   time.Duration
 	SerialLog string
+	Timeline  string
 	Env       []string // as -e has them
 	Network   string
 	Publish   []string // as -p has them
@@ -119,6 +121,7 @@ which the guest gets a copy of. Its mode is
 	flags.IntVar(&r.CPUs, "cpus", 1, "`NUMBER` of virtual CPUs")
 	flags.DurationVar(&r.Timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
 	flags.StringVar(&r.SerialLog, "serial-log", "", "write all serial output to `FILE`")
+	flags.StringVar(&r.Timeline, "timeline", "", "write where the time went to `FILE`: a picture, .svg, or a trace, .json")
 	flags.StringArrayVarP(&r.Env, "env", "e", nil,
 		"set an environment variable, `NAME=VALUE`, or NAME to pass it on; can be repeated")
 	flags.StringVar(&r.Network, "net", networkUser, "`NETWORK` of the guest: user or none")
@@ -162,12 +165,13 @@ func (r *request) check() error {
 	_, envErr := environment(r.Env)
 	_, portErr := parsePublish(r.Publish)
 	_, volumeErr := parseVolumes(r.Volumes)
-	return errors.Join(envErr, portErr, volumeErr)
+	return errors.Join(envErr, portErr, volumeErr, r.checkTimeline())
 }
 
 // run runs a machine to its end and calls started, with the machine's folder,
 // when its hypervisor runs.
 func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started func(dir string) error) (err error) {
+	times := timeline.NewRecorder(time.Now)
 	if r.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("machine did not end within %v", r.Timeout))
@@ -177,7 +181,9 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 	if err != nil {
 		return err
 	}
+	opened := times.Begin("artifact set")
 	set, err := openSet(r.Manifest)
+	opened()
 	if err != nil {
 		return err
 	}
@@ -186,13 +192,17 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	spec, record, err := r.prepare(ctx, dir, set, stderr)
+	accel := qemu.Accel(r.Accel)
+	defer func() { err = errors.Join(err, r.writeTimeline(times, accel)) }()
+	spec, record, err := r.prepare(ctx, dir, set, times, stderr)
 	if err != nil {
 		return err
 	}
-	accel := qemu.Accel(r.Accel)
 	if r.Accel == "auto" {
-		if accel, err = qemu.Probe(ctx, set.Arch, set.Kernel, state); err != nil {
+		probed := times.Begin("KVM probe")
+		accel, err = qemu.Probe(ctx, set.Arch, set.Kernel, state)
+		probed()
+		if err != nil {
 			return err
 		}
 	}
@@ -202,8 +212,13 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 	}
 	// Nobody but this run writes to this log, so its exit sentinel is this run's.
 	err = withSerial(dir, r.SerialLog, stdout, func(serial io.Writer) error {
-		spec.Serial = serial
-		return boot(ctx, *spec, accel, func() error { return started(dir) })
+		spec.Serial = r.watch(times, serial)
+		launched := times.BeginHypervisor()
+		defer times.HypervisorEnded()
+		return boot(ctx, *spec, accel, func() error {
+			launched()
+			return started(dir)
+		})
 	})
 	if err == nil {
 		err = outcome(filepath.Join(dir, serialFile))
@@ -213,7 +228,9 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 }
 
 // prepare writes a machine's disks.
-func (r *request) prepare(ctx context.Context, dir string, set *system.Set, stderr io.Writer) (*vm.Spec, *record, error) {
+func (r *request) prepare(
+	ctx context.Context, dir string, set *system.Set, times *timeline.Recorder, stderr io.Writer,
+) (*vm.Spec, *record, error) {
 	forwards, err := parsePublish(r.Publish)
 	if err != nil {
 		return nil, nil, err
@@ -228,7 +245,9 @@ func (r *request) prepare(ctx context.Context, dir string, set *system.Set, stde
 	if err := settleVolumes(volumes); err != nil {
 		return nil, nil, err
 	}
+	loaded := times.Begin("image")
 	image, err := loadImage(ctx, r.Image, set)
+	loaded()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -236,7 +255,7 @@ func (r *request) prepare(ctx context.Context, dir string, set *system.Set, stde
 	if err != nil {
 		return nil, nil, err
 	}
-	disks, err := writeDisks(ctx, dir, image, config, volumes, stderr)
+	disks, err := writeDisks(ctx, dir, image, config, volumes, times, stderr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -287,7 +306,8 @@ func builtSet() (string, error) {
 
 // writeDisks makes the contract's three disks and those of the volumes.
 func writeDisks(
-	ctx context.Context, dir string, image v1.Image, config *contract.Config, volumes []volume, stderr io.Writer,
+	ctx context.Context, dir string, image v1.Image, config *contract.Config, volumes []volume,
+	times *timeline.Recorder, stderr io.Writer,
 ) ([]vm.Disk, error) {
 	disks := []vm.Disk{
 		{Path: filepath.Join(dir, "root.ext4"), ReadOnly: true},
@@ -298,9 +318,13 @@ func writeDisks(
 	if err != nil {
 		return nil, fmt.Errorf("list image's layers: %w", err)
 	}
-	if err := rootfs.WriteDisk(disks[0].Path, layers); err != nil {
+	written := times.Begin("root disk")
+	err = rootfs.WriteDisk(disks[0].Path, layers)
+	written()
+	if err != nil {
 		return nil, err
 	}
+	defer times.Begin("other disks")()
 	if err := rootfs.WriteOverlay(disks[1].Path, overlaySize); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ func TestUsage(t *testing.T) {
 		{"environment", map[string]string{"KINDLING_CPUS": "many"}, []string{"run"},
 			`KINDLING_CPUS: invalid argument "many" for "--cpus" flag: strconv.ParseInt: parsing "many": invalid syntax`},
 		{"net", nil, []string{"run", "--net", "tap"}, `--net is "tap", want user or none`},
+		{"timeline", nil, []string{"run", "--timeline", "boot.png"}, `--timeline: file is "boot.png", want a name that ends in .svg or .json`},
 		{"port without a network", nil, []string{"run", "--net", "none", "-p", "80:80"}, "--publish needs a network, but --net is none"},
 		{"port", nil, []string{"run", "-p", "80"}, `--publish is "80", want [ADDRESS:]HOST:GUEST[/tcp] with an IPv4 address`},
 		{"volume", nil, []string{"run", "-v", "data"}, `--volume is "data", want SOURCE:PATH[:ro|rw|overlay] with an absolute PATH`},
