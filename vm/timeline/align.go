@@ -81,8 +81,16 @@ func (t *Timeline) addBoot(c *console) {
 			t.add(Init, initLaunch, at, *c.program, ConsoleClock)
 		}
 	}
-	if kernelEnd != nil {
-		t.add(Kernel, name, *c.logStart, *kernelEnd, KernelClock)
+	if kernelEnd == nil {
+		return
+	}
+	t.add(Kernel, name, *c.logStart, *kernelEnd, KernelClock)
+	switch {
+	case c.record != nil:
+	case c.program != nil:
+		t.add(Init, initAlone, *kernelEnd, *c.program, ConsoleClock)
+	case c.exit != nil:
+		t.add(Init, initFailed, *kernelEnd, max(*c.exit, *kernelEnd), ConsoleClock)
 	}
 }
 

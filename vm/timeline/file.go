@@ -12,7 +12,7 @@ import (
 // formats are the forms of a timeline, by the suffix of the file's name.
 var formats = map[string]func(*Timeline) ([]byte, error){
 	".json": (*Timeline).Trace,
-	".svg":  (*Timeline).SVG,
+	".svg":  func(t *Timeline) ([]byte, error) { return t.SVG(), nil },
 }
 
 // CheckFile says whether a timeline can be written to a file of that name, as

@@ -7,8 +7,8 @@ import (
 )
 
 // SVG draws the timeline: how much of the time was whose, what happened when,
-// and init's steps on an axis of their own. Its error is nil.
-func (t *Timeline) SVG() ([]byte, error) {
+// and init's steps on an axis of their own.
+func (t *Timeline) SVG() []byte {
 	p := &page{y: margin + 14}
 	to, headline := t.headline()
 	p.text("title", margin, p.y, headline)
@@ -24,7 +24,7 @@ func (t *Timeline) SVG() ([]byte, error) {
 		p.y += noteHeight
 		p.text("muted", margin, p.y, clip(note, maxNote))
 	}
-	return p.document(headline + ": " + t.Title), nil
+	return p.document(headline + ": " + t.Title)
 }
 
 // headline says what people wait for, and when it was.

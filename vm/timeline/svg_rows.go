@@ -63,7 +63,7 @@ func (t *Timeline) rows() []row {
 }
 
 func isStep(s Span) bool {
-	return s.Lane == Init && s.Name != initProgram && s.Name != initLaunch
+	return s.Lane == Init && s.Clock == KernelClock // what else is init's is by the console too
 }
 
 // steps are those of init.

@@ -83,6 +83,8 @@ const (
 	allSteps        = "steps"
 	initProgram     = "program start"
 	initLaunch      = "launch of application"
+	initAlone       = "to application"
+	initFailed      = "to its end"
 	agentStart      = "start, to readiness"
 	application     = "start to outcome"
 	agentReady      = "ready"
