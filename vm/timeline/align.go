@@ -47,7 +47,7 @@ func (t *Timeline) addKernelStart(c *console) bool {
 		t.note("kernel and init are not drawn: by the guest's clock, its kernel started before the hypervisor")
 		return false
 	}
-	// The hypervisor goes on while this process sees that it runs.
+	// The kernel can start before this process sees that the hypervisor runs.
 	t.Spans[launch].Length = min(t.Spans[launch].Length, start-begun)
 	t.add(Hypervisor, kernelLoad, t.Spans[launch].end(), start, ConsoleClock)
 	return true

@@ -89,7 +89,8 @@ func (r *Recorder) Timeline(title string) *Timeline {
 	if r.ended != nil {
 		t.End = *r.ended
 	}
-	t.addGuest(&r.console, r.first, r.ended)
+	console := r.console
+	t.addGuest(&console, r.first, r.ended)
 	slices.SortStableFunc(t.Spans, func(a, b Span) int { return int(a.Lane) - int(b.Lane) })
 	return t
 }
