@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,6 +142,54 @@ func (s *Store) Latest(ctx context.Context) (id string, err error) {
 	}
 	if err != nil {
 		return "", fmt.Errorf("find latest artifact set: %w", err)
+	}
+	return id, nil
+}
+
+// LatestWithKernel gives the ID of the set that was installed, or asked for, last
+// of those that are complete for an architecture and have that kernel. As with
+// Latest, an instance records the ID.
+//
+// The error of a kernel that no set has is a *NotInstalledError.
+func (s *Store) LatestWithKernel(ctx context.Context, version KernelVersion, arch string) (id string, err error) {
+	if err := checkVersion(version); err != nil {
+		return "", err
+	}
+	err = s.reading(ctx, func(d *datadir.Dir) error {
+		id, err = withKernel(d, version, arch)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) && !isNotInstalled(err) || err == nil && id == "" {
+		err = &NotInstalledError{Kernel: version, Arch: arch}
+	}
+	if err != nil {
+		return "", fmt.Errorf("find artifact set: %w", err)
+	}
+	return id, nil
+}
+
+func withKernel(d *datadir.Dir, version KernelVersion, arch string) (id string, err error) {
+	sets, err := list(d)
+	if err != nil {
+		return "", err
+	}
+	var installed time.Time
+	for _, set := range sets {
+		if !slices.Contains(set.Arches, arch) || id != "" && !set.Installed.After(installed) {
+			continue
+		}
+		m, err := readSet(d, set.ID)
+		if err != nil {
+			return "", err
+		}
+		a, _ := m.Architecture(arch)
+		info, err := kernelInfo(d, a)
+		if err != nil {
+			return "", err
+		}
+		if file, _ := a.File(bundle.Kernel); kernelVersion(file, arch, info) == version {
+			id, installed = set.ID, set.Installed
+		}
 	}
 	return id, nil
 }
