@@ -49,8 +49,9 @@ func TestMain(m *testing.M) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	programs := map[string]func() error{
-		"qemu-system-x86_64": fakeQEMU,
-		"vhost-device-vsock": fakeVhost,
+		"qemu-system-x86_64":  fakeQEMU,
+		"qemu-system-aarch64": fakeQEMU,
+		"vhost-device-vsock":  fakeVhost,
 		"kindling": func() error {
 			main()
 			return nil
@@ -166,7 +167,7 @@ func newHost(t *testing.T) *host {
 		}
 	}
 	t.Setenv("BUILD_WORKING_DIRECTORY", "")
-	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock", "kindling")
+	programs := qemutest.Use(t, "qemu-system-x86_64", "qemu-system-aarch64", "vhost-device-vsock", "kindling")
 	t.Setenv("KINDLING_STATE_DIR", state)
 	t.Setenv("KINDLING_ARTIFACTS", writeArtifacts(t))
 	t.Setenv("KINDLING_ACCEL", "tcg")

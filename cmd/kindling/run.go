@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bazelbuild/rules_go/go/runfiles"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
@@ -35,8 +34,9 @@ const (
 
 // request is a machine that a user wants. It goes to another process as JSON.
 type request struct {
+	setChoice
 	Name      string
-	Manifest  string
+	Console   bool // print all serial output
 	Accel     string
 	Memory    int
 	CPUs      int
@@ -67,6 +67,10 @@ IMAGE is a folder with an OCI image layout, a file made by docker save, or a
 reference in a registry. Without one, the machine runs the small busybox system
 that its initrd is made from. COMMAND takes the place of the image's own.
 
+The kernel and initrd are those that were built with kindling, unless --set or
+--kernel names an installed artifact set, which stays installed while the machine
+runs, or --artifacts one that is not installed.
+
 Ctrl-C asks the command to stop; the machine is killed 5 seconds later, or at
 the second Ctrl-C. With -d the machine runs on behind kindling, which prints its
 name.
@@ -87,6 +91,7 @@ which the guest gets a copy of. Its mode is
 		Example: `  kindling run -- echo hello
   kindling run ./image.tar
   kindling run --name web -d -p 8080:80 registry.example/team/web:1.2 -- httpd -f
+  kindling run --set "$(kindling resolve latest)" -- uname -r
   kindling run --rm -e DEBUG=1 -v ./src:/src -- ls /src`,
 		Args: usage(func(cmd *cobra.Command, args []string) error {
 			images := argsBeforeDash(cmd, args)
@@ -115,11 +120,12 @@ which the guest gets a copy of. Its mode is
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&r.Name, "name", "", "`NAME` of the machine, for kindling exec (default: a random one)")
-	flags.StringVar(&r.Manifest, "artifacts", "", "manifest `FILE` of the kernel and initrd (default: those built with kindling)")
+	addSetChoice(cmd, &r.setChoice)
 	flags.StringVar(&r.Accel, "accel", "auto", "run the guest by `HOW`: auto, kvm or tcg (emulation)")
 	flags.IntVarP(&r.Memory, "memory", "m", 512, "guest memory in `MiB`")
 	flags.IntVar(&r.CPUs, "cpus", 1, "`NUMBER` of virtual CPUs")
 	flags.DurationVar(&r.Timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
+	flags.BoolVar(&r.Console, "console", false, "print all serial output, of the kernel as well, instead of the command's only")
 	flags.StringVar(&r.SerialLog, "serial-log", "", "write all serial output to `FILE`")
 	flags.StringVar(&r.Timeline, "timeline", "", "write where the time went to `FILE`: a picture, .svg, or a trace, .json")
 	flags.StringArrayVarP(&r.Env, "env", "e", nil,
@@ -132,6 +138,7 @@ which the guest gets a copy of. Its mode is
 	flags.BoolVar(&r.Remove, "rm", false, "leave no outcome and no output when the machine has ended")
 	flags.BoolVarP(&detach, "detach", "d", false, "run the machine in the background and print its name")
 	addEnvironment(cmd)
+	r.settle(cmd)
 	return cmd
 }
 
@@ -162,6 +169,9 @@ func (r *request) check() error {
 			return err
 		}
 	}
+	if err := r.setChoice.check(r.Accel); err != nil {
+		return err
+	}
 	_, envErr := environment(r.Env)
 	_, portErr := parsePublish(r.Publish)
 	_, volumeErr := parseVolumes(r.Volumes)
@@ -182,11 +192,12 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 		return err
 	}
 	opened := times.Begin("artifact set")
-	set, err := openSet(r.Manifest)
+	set, giveBack, err := r.open(ctx)
 	opened()
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, giveBack()) }()
 	dir, release, err := claim(state, r.Name)
 	if err != nil {
 		return err
@@ -211,7 +222,7 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 		return err
 	}
 	// Nobody but this run writes to this log, so its exit sentinel is this run's.
-	err = withSerial(dir, r.SerialLog, stdout, func(serial io.Writer) error {
+	err = withSerial(dir, r.SerialLog, stdout, r.Console, func(serial io.Writer) error {
 		spec.Serial = r.watch(times, serial)
 		launched := times.BeginHypervisor()
 		defer times.HypervisorEnded()
@@ -281,27 +292,6 @@ func (r *request) guestConfig(image v1.Image) (*contract.Config, error) {
 		setUserNetwork(config)
 	}
 	return config, nil
-}
-
-// openSet opens the artifact set that was built with this program, unless
-// another is named.
-func openSet(manifest string) (*system.Set, error) {
-	if manifest == "" {
-		var err error
-		if manifest, err = builtSet(); err != nil {
-			return nil, err
-		}
-	}
-	return system.Open(manifest, system.GetArch())
-}
-
-// builtSet is the manifest of the artifact set that was built with this program.
-func builtSet() (string, error) {
-	manifest, err := runfiles.Rlocation("_main/system/bundle_" + system.GetArch() + "/manifest.json")
-	if err != nil {
-		return "", fmt.Errorf("find kernel and initrd; run kindling by bazel or name a manifest with --artifacts: %w", err)
-	}
-	return manifest, nil
 }
 
 // writeDisks makes the contract's three disks and those of the volumes.

@@ -30,9 +30,9 @@ const (
 )
 
 // withSerial gives a machine a serial port whose output goes to the logs in its
-// folder, to the file whole, if there is a name, and, as far as it is the
-// application's, to stdout.
-func withSerial(dir, whole string, stdout io.Writer, boot func(serial io.Writer) error) (err error) {
+// folder, to the file whole, if there is a name, and to stdout: all of it for a
+// console, else what is the application's.
+func withSerial(dir, whole string, stdout io.Writer, console bool, boot func(serial io.Writer) error) (err error) {
 	serial, err := vm.OpenSerialLog(filepath.Join(dir, serialFile), logSize)
 	if err != nil {
 		return err
@@ -44,7 +44,12 @@ func withSerial(dir, whole string, stdout io.Writer, boot func(serial io.Writer)
 	}
 	defer func() { err = errors.Join(err, application.Close()) }()
 	logged, output := vm.NewAppOutput(application), vm.NewAppOutput(stdout)
-	sinks := []*sink{{Writer: serial}, {Writer: logged}, {Writer: output}}
+	sinks := []*sink{{Writer: serial}, {Writer: logged}}
+	if console {
+		sinks = append(sinks, &sink{Writer: stdout})
+	} else {
+		sinks = append(sinks, &sink{Writer: output})
+	}
 	if whole != "" {
 		file, err := os.OpenFile(whole, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 		if err != nil {

@@ -24,9 +24,9 @@ const startedFD = 3
 // detach has another process run the machine, and prints its name once its
 // hypervisor runs. Until then what the process says is said here.
 func (r *request) detach(ctx context.Context, stdout, stderr io.Writer) (err error) {
-	if r.Manifest == "" {
+	if r.Manifest == "" && r.Set == "" && r.Kernel == "" {
 		// It is found by how this process was started.
-		if r.Manifest, err = builtSet(); err != nil {
+		if r.Manifest, err = builtSet(r.Arch); err != nil {
 			return err
 		}
 	}

@@ -27,14 +27,18 @@ type setFlags struct {
 // all get their environment variables here.
 func addSetFlags(cmd *cobra.Command) *setFlags {
 	f := &setFlags{}
-	cmd.Flags().StringVar(&f.dataDir, "data-dir", "", "`FOLDER` of installed sets (default: "+systemDataDir+
-		" for root, else $XDG_DATA_HOME/kindling or ~/.local/share/kindling)")
+	addDataDir(cmd, &f.dataDir)
 	format := addOutput(cmd)
 	cmd.PreRunE = followedBy(cmd.PreRunE, func(*cobra.Command, []string) error {
 		f.format = *format
 		return checkOutput(f.format)
 	})
 	return f
+}
+
+func addDataDir(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "data-dir", "", "`FOLDER` of installed sets (default: "+systemDataDir+
+		" for root, else $XDG_DATA_HOME/kindling or ~/.local/share/kindling)")
 }
 
 // followedBy runs one check of a command line behind another.
