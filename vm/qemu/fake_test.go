@@ -40,6 +40,10 @@ func TestMain(m *testing.M) {
 
 func fakeQEMU() error {
 	signal.Ignore(syscall.SIGPIPE) // as QEMU does, and programs in Rust
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println(os.Getenv(qemuEnv))
+		return nil
+	}
 	switch os.Getenv(qemuEnv) {
 	case "fails":
 		return errors.New("-blockdev driver=raw: could not open disk")

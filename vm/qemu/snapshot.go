@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 
 	"github.com/kindling-vm/kindling/vm"
 )
@@ -41,17 +43,8 @@ func (m *Machine) snapshot(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, monitor.close()) }()
-	if err := monitor.execute(ctx, "device_del", map[string]string{"id": vsockDevice}, nil); err != nil {
-		return err
-	}
-	if err := monitor.await(ctx, isUnplugged); err != nil {
-		return err
-	}
-	if err := monitor.execute(ctx, "stop", nil, nil); err != nil {
-		return err
-	}
 	partial := name + ".partial"
-	if err := migrate(ctx, monitor, "migrate", map[string]any{"uri": "file:" + partial}); err != nil {
+	if err := monitor.save(ctx, partial); err != nil {
 		return errors.Join(err, os.RemoveAll(partial))
 	}
 	if err := m.Kill(); err != nil {
@@ -108,11 +101,36 @@ func (m *Machine) resume(ctx context.Context, name string) (err error) {
 	if err := migrate(ctx, monitor, "migrate-incoming", arguments); err != nil {
 		return err
 	}
-	device := map[string]string{"driver": "vhost-user-vsock-pci", "id": vsockDevice, "bus": vsockPort, "chardev": vsockChardev}
-	if err := monitor.execute(ctx, "device_add", device, nil); err != nil {
+	if err := monitor.plug(ctx); err != nil {
 		return err
 	}
 	return monitor.execute(ctx, "cont", nil, nil)
+}
+
+// versionPrefix is what QEMU prints before its version.
+const versionPrefix = "QEMU emulator version "
+
+// ProgramVersion is the version of the QEMU that Restore would start for an
+// architecture, in the form of Version.
+func ProgramVersion(ctx context.Context, arch string) (string, error) {
+	platform, ok := platforms[arch]
+	if !ok {
+		return "", fmt.Errorf("find QEMU's version: arch %q is not known", arch)
+	}
+	program, err := find(platform.program, platform.pkg)
+	if err != nil {
+		return "", err
+	}
+	output, err := exec.CommandContext(ctx, program, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("find QEMU's version: run %s: %w", platform.program, err)
+	}
+	line, _, _ := strings.Cut(string(output), "\n")
+	version, found := strings.CutPrefix(line, versionPrefix)
+	if !found {
+		return "", fmt.Errorf("find QEMU's version: %s printed %.80q, want %q first", platform.program, line, versionPrefix)
+	}
+	return version, nil
 }
 
 // errNotMigrated tells of a migration that has ended without success.

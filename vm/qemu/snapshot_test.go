@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,49 +25,82 @@ func fakeMonitor() error {
 	if err != nil {
 		return err
 	}
-	conn, err := listener.Accept()
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintln(conn, greeting); err != nil {
-		return err
-	}
+	m := &fakeMachine{running: true, plugged: !slices.Contains(os.Args, "-incoming")}
 	wrong, wrongAnswer, _ := strings.Cut(os.Getenv(monitorEnv), " ")
-	for lines := bufio.NewScanner(conn); lines.Scan(); {
-		var request struct {
-			Execute   string
-			Arguments map[string]any
-		}
-		if err := json.Unmarshal(lines.Bytes(), &request); err != nil {
-			return err
-		}
-		answer, err := machineAnswer(request.Execute, request.Arguments)
+	for {
+		conn, err := listener.Accept()
 		if err != nil {
 			return err
 		}
-		if request.Execute == wrong {
-			if wrongAnswer == "" {
-				return errors.New("has crashed")
-			}
-			answer = wrongAnswer
-		}
-		if _, err := fmt.Fprintln(conn, answer); err != nil {
+		if _, err := fmt.Fprintln(conn, greeting); err != nil {
 			return err
 		}
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			var request struct {
+				Execute   string
+				Arguments map[string]any
+			}
+			if err := json.Unmarshal(lines.Bytes(), &request); err != nil {
+				return err
+			}
+			answer, err := m.answer(request.Execute, request.Arguments)
+			if err != nil {
+				return err
+			}
+			if request.Execute == wrong {
+				if wrongAnswer == "" {
+					return errors.New("has crashed")
+				}
+				answer = wrongAnswer
+			}
+			if _, err := fmt.Fprintln(conn, answer); err != nil {
+				return err
+			}
+		}
 	}
-	return forever()
 }
 
-func machineAnswer(command string, arguments map[string]any) (string, error) {
+// fakeMachine is the machine behind a monitor.
+type fakeMachine struct {
+	running, plugged bool
+	ending           bool // a migration
+}
+
+func (m *fakeMachine) answer(command string, arguments map[string]any) (string, error) {
 	const moved = negotiated + "\n" + `{"event": "MIGRATION", "data": {"status": "active"}}` + "\n" + `{"event": "MIGRATION", "data": {"status": "completed"}}`
 	name, _ := arguments["uri"].(string)
 	name = strings.TrimPrefix(name, "file:")
 	switch command {
 	case "device_del":
+		m.plugged = false
 		return negotiated + "\n" + `{"event": "DEVICE_DELETED", "data": {"device": "vsock0"}}`, nil
+	case "device_add":
+		m.plugged = true
+	case "stop", "cont":
+		m.running = command == "cont"
+	case "query-status":
+		status := "running"
+		switch {
+		case m.ending:
+			m.ending, status = false, "finish-migrate"
+		case !m.running:
+			status = "paused"
+		}
+		return fmt.Sprintf(`{"return": {"status": %q, "running": %t}}`, status, m.running), nil
+	case "qom-list":
+		if m.plugged {
+			return `{"return": [{"name": "type", "type": "string"}, {"name": "vsock0", "type": "child<vhost-user-vsock-pci>"}]}`, nil
+		}
+		return `{"return": [{"name": "type", "type": "string"}]}`, nil
+	case "query-version":
+		return `{"return": {"qemu": {"major": 11, "minor": 1, "micro": 2}, "package": "Debian 1:11.1.2"}}`, nil
 	case "query-migrate":
+		if wrong := os.Getenv(monitorEnv); !strings.HasPrefix(wrong, "migrate") {
+			return `{"return": {}}`, nil
+		}
 		return `{"return": {"status": "failed", "error-desc": "No space left on device"}}`, nil
 	case "migrate":
+		m.ending = true
 		return moved, os.WriteFile(name, []byte("state"), 0o600)
 	case "migrate-incoming":
 		if state, err := os.ReadFile(name); err != nil || string(state) != "state" {
