@@ -124,6 +124,9 @@ func (s *Store) Hold(ctx context.Context, id, arch string) (held *Held, err erro
 		held = &Held{set, file}
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) && !isNotInstalled(err) {
+		err = &NotInstalledError{ID: id} // there is no data directory
+	}
 	if err != nil {
 		return nil, fmt.Errorf("hold artifact set %s: %w", id, err)
 	}

@@ -36,6 +36,12 @@ func NewAppOutput(out io.Writer) *AppOutput {
 	return &AppOutput{out: out}
 }
 
+// ContinueAppOutput is for a machine that was restored, whose application has
+// started before.
+func ContinueAppOutput(out io.Writer) *AppOutput {
+	return &AppOutput{out: out, started: true}
+}
+
 // headers start a line that init or the agent wrote, which may stand behind
 // output of the application that did not end in a newline. 0 is any digit.
 var headers = []string{

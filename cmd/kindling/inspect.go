@@ -27,7 +27,9 @@ keys, but take away and change none.`,
 			if err != nil {
 				return err
 			}
-			return printReport(cmd.OutOrStdout(), "json", m, nil)
+			found := []machine{*m}
+			lookPaused(cmd.Context(), state, found)
+			return printReport(cmd.OutOrStdout(), "json", found[0], nil)
 		},
 	}
 }

@@ -22,6 +22,8 @@ machine is
 
     starting  its image is read and its disks are written
     running   its hypervisor runs
+    paused    so it does, but the guest stands still: after kindling pause, or
+              because a disk image could not be written
     exited    it has ended, with the exit code that kindling run had
     lost      its process was killed, and the hypervisor with it
 
@@ -39,6 +41,7 @@ prints of one machine. With -o id it is the names.`,
 			if err != nil {
 				return err
 			}
+			lookPaused(cmd.Context(), state, machines)
 			if !all {
 				machines = slices.DeleteFunc(machines, func(m machine) bool { return m.PID == 0 })
 			}

@@ -49,6 +49,8 @@ type request struct {
 	Volumes   []string // as -v has them
 	Remove    bool     // leave nothing of the machine when it has ended
 
+	Snapshot string // folder that the machine is restored from, "" for one that boots
+
 	Image   string   // "" is the base system
 	Command []string // in place of the image's own, if any
 }
@@ -109,13 +111,7 @@ which the guest gets a copy of. Its mode is
 			}
 			images := argsBeforeDash(cmd, args)
 			r.Image, r.Command = strings.Join(images, ""), args[len(images):]
-			if r.Name == "" {
-				r.Name = strings.ToLower("vm-" + rand.Text()[:8])
-			}
-			if detach {
-				return r.detach(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-			}
-			return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), func(string) error { return nil })
+			return r.start(cmd, detach)
 		},
 	}
 	flags := cmd.Flags()
@@ -124,22 +120,40 @@ which the guest gets a copy of. Its mode is
 	flags.StringVar(&r.Accel, "accel", "auto", "run the guest by `HOW`: auto, kvm or tcg (emulation)")
 	flags.IntVarP(&r.Memory, "memory", "m", 512, "guest memory in `MiB`")
 	flags.IntVar(&r.CPUs, "cpus", 1, "`NUMBER` of virtual CPUs")
-	flags.DurationVar(&r.Timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
-	flags.BoolVar(&r.Console, "console", false, "print all serial output, of the kernel as well, instead of the command's only")
-	flags.StringVar(&r.SerialLog, "serial-log", "", "write all serial output to `FILE`")
 	flags.StringVar(&r.Timeline, "timeline", "", "write where the time went to `FILE`: a picture, .svg, or a trace, .json")
 	flags.StringArrayVarP(&r.Env, "env", "e", nil,
 		"set an environment variable, `NAME=VALUE`, or NAME to pass it on; can be repeated")
 	flags.StringVar(&r.Network, "net", networkUser, "`NETWORK` of the guest: user or none")
-	flags.StringArrayVarP(&r.Publish, "publish", "p", nil,
-		"forward a port, `[ADDRESS:]HOST:GUEST[/tcp]`, from the host's ADDRESS or 127.0.0.1; can be repeated")
 	flags.StringArrayVarP(&r.Volumes, "volume", "v", nil,
 		"mount a disk image or a copy of a folder, `SOURCE:PATH[:ro|rw|overlay]`; can be repeated")
-	flags.BoolVar(&r.Remove, "rm", false, "leave no outcome and no output when the machine has ended")
-	flags.BoolVarP(&detach, "detach", "d", false, "run the machine in the background and print its name")
+	addMachineFlags(cmd, &r, &detach)
 	addEnvironment(cmd)
 	r.settle(cmd)
 	return cmd
+}
+
+// addMachineFlags gives a command the flags of a machine that boots or is
+// restored.
+func addMachineFlags(cmd *cobra.Command, r *request, detach *bool) {
+	flags := cmd.Flags()
+	flags.DurationVar(&r.Timeout, "timeout", 0, "kill the machine after this `TIME` (default: never)")
+	flags.BoolVar(&r.Console, "console", false, "print all serial output, of the kernel as well, instead of the command's only")
+	flags.StringVar(&r.SerialLog, "serial-log", "", "write all serial output to `FILE`")
+	flags.StringArrayVarP(&r.Publish, "publish", "p", nil,
+		"forward a port, `[ADDRESS:]HOST:GUEST[/tcp]`, from the host's ADDRESS or 127.0.0.1; can be repeated")
+	flags.BoolVar(&r.Remove, "rm", false, "leave no outcome and no output when the machine has ended")
+	flags.BoolVarP(detach, "detach", "d", false, "run the machine in the background and print its name")
+}
+
+// start runs a machine here or behind this process.
+func (r *request) start(cmd *cobra.Command, detach bool) error {
+	if r.Name == "" {
+		r.Name = strings.ToLower("vm-" + rand.Text()[:8])
+	}
+	if detach {
+		return r.detach(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), func(string) error { return nil })
 }
 
 func argsBeforeDash(cmd *cobra.Command, args []string) []string {
@@ -205,7 +219,11 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 	defer func() { err = errors.Join(err, release()) }()
 	accel := qemu.Accel(r.Accel)
 	defer func() { err = errors.Join(err, r.writeTimeline(times, accel)) }()
-	spec, record, err := r.prepare(ctx, dir, set, times, stderr)
+	prepare := r.prepare
+	if r.Snapshot != "" {
+		prepare = r.prepareRestore
+	}
+	spec, record, err := prepare(ctx, dir, set, times, stderr)
 	if err != nil {
 		return err
 	}
@@ -222,11 +240,15 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 		return err
 	}
 	// Nobody but this run writes to this log, so its exit sentinel is this run's.
-	err = withSerial(dir, r.SerialLog, stdout, r.Console, func(serial io.Writer) error {
+	err = r.withSerial(dir, stdout, func(serial io.Writer) error {
 		spec.Serial = r.watch(times, serial)
+		start := func() (*qemu.Machine, error) { return qemu.Start(ctx, *spec, accel) }
+		if r.Snapshot != "" {
+			start = func() (*qemu.Machine, error) { return r.restore(ctx, *spec, accel) }
+		}
 		launched := times.BeginHypervisor()
 		defer times.HypervisorEnded()
-		return boot(ctx, *spec, accel, func() error {
+		return boot(ctx, dir, start, func() error {
 			launched()
 			return started(dir)
 		})
@@ -275,7 +297,7 @@ func (r *request) prepare(
 		MemoryMiB: r.Memory, CPUs: r.CPUs, Disks: disks, CID: guestCID,
 		UserNetwork: r.Network == networkUser, Forwards: forwards,
 	}
-	return spec, newRecord(r, set, spec, config, volumes), nil
+	return spec, newRecord(r, set, spec, config.Argv(), slices.Sorted(maps.Keys(config.Env)), volumes), nil
 }
 
 func (r *request) guestConfig(image v1.Image) (*contract.Config, error) {

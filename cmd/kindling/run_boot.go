@@ -30,9 +30,9 @@ const (
 )
 
 // withSerial gives a machine a serial port whose output goes to the logs in its
-// folder, to the file whole, if there is a name, and to stdout: all of it for a
+// folder, to the file that the user named, and to stdout: all of it for a
 // console, else what is the application's.
-func withSerial(dir, whole string, stdout io.Writer, console bool, boot func(serial io.Writer) error) (err error) {
+func (r *request) withSerial(dir string, stdout io.Writer, boot func(serial io.Writer) error) (err error) {
 	serial, err := vm.OpenSerialLog(filepath.Join(dir, serialFile), logSize)
 	if err != nil {
 		return err
@@ -43,15 +43,19 @@ func withSerial(dir, whole string, stdout io.Writer, console bool, boot func(ser
 		return err
 	}
 	defer func() { err = errors.Join(err, application.Close()) }()
-	logged, output := vm.NewAppOutput(application), vm.NewAppOutput(stdout)
+	applicationOf := vm.NewAppOutput
+	if r.Snapshot != "" {
+		applicationOf = vm.ContinueAppOutput
+	}
+	logged, output := applicationOf(application), applicationOf(stdout)
 	sinks := []*sink{{Writer: serial}, {Writer: logged}}
-	if console {
+	if r.Console {
 		sinks = append(sinks, &sink{Writer: stdout})
 	} else {
 		sinks = append(sinks, &sink{Writer: output})
 	}
-	if whole != "" {
-		file, err := os.OpenFile(whole, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if r.SerialLog != "" {
+		file, err := os.OpenFile(r.SerialLog, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 		if err != nil {
 			return fmt.Errorf("open serial log: %w", err)
 		}
@@ -118,11 +122,11 @@ func lastLines(text string, count int) string {
 }
 
 // boot runs a machine to its end, which ctx or a second signal can bring about.
-func boot(ctx context.Context, spec vm.Spec, accel qemu.Accel, started func() error) error {
+func boot(ctx context.Context, dir string, start func() (*qemu.Machine, error), started func() error) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, stopSignals...)
 	defer signal.Stop(signals)
-	machine, err := qemu.Start(ctx, spec, accel)
+	machine, err := start()
 	if err != nil {
 		return err
 	}
@@ -131,7 +135,7 @@ func boot(ctx context.Context, spec vm.Spec, accel qemu.Accel, started func() er
 	}
 	kill, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { stop(stopGently(ctx, kill, spec.Dir, signals)) })()
+	defer context.AfterFunc(ctx, func() { stop(stopGently(ctx, kill, dir, signals)) })()
 	err = machine.Wait(kill)
 	return cmp.Or(context.Cause(kill), err)
 }
@@ -169,14 +173,9 @@ func stopGently(ctx, ended context.Context, dir string, signals <-chan os.Signal
 }
 
 // shutDown asks the guest to stop, as soon as its agent listens.
-func shutDown(ctx context.Context, dir string) (err error) {
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	if err := client.WaitReady(ctx); err != nil {
-		return err
-	}
-	return client.Shutdown(ctx, agent.ShutdownOptions{})
+func shutDown(ctx context.Context, dir string) error {
+	wake(ctx, dir)
+	return withAgent(ctx, dir, func(client *agent.Client) error {
+		return client.Shutdown(ctx, agent.ShutdownOptions{})
+	})
 }

@@ -30,6 +30,7 @@ type record struct {
 	Env       []string  `json:"env"`
 	Set       string    `json:"set"` // ID of the artifact set
 	Arch      string    `json:"arch"`
+	Boot      *bootInfo `json:"boot,omitempty"`
 	Accel     string    `json:"accel"`
 	MemoryMiB int       `json:"memory_mib"`
 	CPUs      int       `json:"cpus"`
@@ -37,12 +38,22 @@ type record struct {
 	Ports     []port    `json:"ports"`
 	Volumes   []volume  `json:"volumes"`
 	Disks     []disk    `json:"disks"`
-	Remove    bool      `json:"remove"` // nothing is to be kept of it
+	Remove    bool      `json:"remove"`             // nothing is to be kept of it
+	Snapshot  string    `json:"snapshot,omitempty"` // folder that it was restored from
 	Started   time.Time `json:"started,omitzero"`
 
 	Ended    *time.Time `json:"ended,omitempty"`
 	ExitCode *int       `json:"exit_code,omitempty"` // that of kindling run
 	Error    string     `json:"error,omitempty"`
+}
+
+// bootInfo is what a machine booted with.
+type bootInfo struct {
+	KernelVersion system.KernelVersion `json:"kernel_version"`
+	KernelSHA256  string               `json:"kernel_sha256"`
+	InitrdSHA256  string               `json:"initrd_sha256"`
+	CommandLine   string               `json:"command_line"`
+	AgentProtocol string               `json:"agent_protocol"`
 }
 
 type port struct {
@@ -61,13 +72,13 @@ func emptyRecord(name string) *record {
 	return &record{Name: name, Command: []string{}, Env: []string{}, Ports: []port{}, Volumes: []volume{}, Disks: []disk{}}
 }
 
-func newRecord(r *request, set *system.Set, spec *vm.Spec, config *contract.Config, volumes []volume) *record {
+func newRecord(r *request, set *system.Set, spec *vm.Spec, argv, env []string, volumes []volume) *record {
 	made := emptyRecord(r.Name)
 	made.Image, made.Set, made.Arch, made.Network, made.Remove = r.Image, set.ID, set.Arch, r.Network, r.Remove
-	made.MemoryMiB, made.CPUs = r.Memory, r.CPUs
-	made.Command = append(made.Command, config.Argv()...)
-	made.Env = slices.AppendSeq(made.Env, maps.Keys(config.Env))
-	slices.Sort(made.Env)
+	made.Boot = &bootInfo{set.KernelVersion, set.KernelSHA256, set.InitrdSHA256, spec.Cmdline, set.AgentProtocol}
+	made.MemoryMiB, made.CPUs, made.Snapshot = r.Memory, r.CPUs, r.Snapshot
+	made.Command = append(made.Command, argv...)
+	made.Env = append(made.Env, env...)
 	made.Volumes = append(made.Volumes, volumes...)
 	for _, forward := range spec.Forwards {
 		made.Ports = append(made.Ports, port{forward.Host.String(), forward.Guest})
@@ -114,6 +125,7 @@ func readRecord(dir string) (*record, error) {
 const (
 	stateStarting = "starting" // its image is read, its disks are written
 	stateRunning  = "running"
+	statePaused   = "paused" // it runs, but its processors stand still
 	stateExited   = "exited"
 	stateLost     = "lost" // its process was killed, and so it was as well
 )

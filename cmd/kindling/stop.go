@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/vm/agent"
-	"github.com/kindling-vm/kindling/vm/qemu"
 )
 
 const (
@@ -33,7 +32,8 @@ func stopCommand() *cobra.Command {
 		Short: "Stop running machines",
 		Long: `Ask the guests of the machines that were given these names by kindling run
 --name to stop, wait until they have, and print the names. A machine whose guest
-has not stopped in its time, and 2 seconds for its end, is killed, which is told.`,
+has not stopped in its time, and 2 seconds for its end, is killed, which is told.
+A paused one goes on first.`,
 		Example: `  kindling stop web
   kindling stop -t 60 web db`,
 		Args: usage(checkNames),
@@ -149,16 +149,11 @@ func stopGuest(ctx, machine context.Context, dir string, limit time.Duration) (e
 	}
 }
 
-func askToStop(ctx context.Context, dir string, grace time.Duration) (err error) {
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	if err := client.WaitReady(ctx); err != nil {
-		return err
-	}
-	return client.Shutdown(ctx, agent.ShutdownOptions{Grace: grace, Reason: "kindling stop"})
+func askToStop(ctx context.Context, dir string, grace time.Duration) error {
+	wake(ctx, dir)
+	return withAgent(ctx, dir, func(client *agent.Client) error {
+		return client.Shutdown(ctx, agent.ShutdownOptions{Grace: grace, Reason: "kindling stop"})
+	})
 }
 
 // owner is the process of a running machine.

@@ -20,24 +20,23 @@ const (
 	plugTimeout = 5 * time.Second
 )
 
-// ErrPaused is the error of what only a machine that runs can do.
-var ErrPaused = errors.New("machine is paused")
-
 // The functions below are for any process that may use a machine's folder.
 
 // Pause stops a machine's processors. It is no error where they stand still.
+//
+// The guest sees its vsock unplugged first, so connections are lost: when its
+// machine goes on, vhost-device-vsock does not go on with a device that QEMU had
+// stopped.
 func Pause(ctx context.Context, dir string) error {
-	err := control(ctx, dir, answerTimeout, func(ctx context.Context, m *monitor) error {
-		return m.execute(ctx, "stop", nil, nil)
-	})
+	err := control(ctx, dir, 0, func(ctx context.Context, m *monitor) error { return m.pause(ctx) })
 	if err != nil {
 		return fmt.Errorf("pause machine: %w", err)
 	}
 	return nil
 }
 
-// Resume lets a machine run on, also one that a Save which was killed has left
-// without its vsock. It is no error where it runs.
+// Resume lets a machine run on, also one that a Save or Pause which was killed has
+// left without its vsock. It is no error where it runs.
 func Resume(ctx context.Context, dir string) error {
 	err := control(ctx, dir, answerTimeout, func(ctx context.Context, m *monitor) error {
 		if err := m.endMigration(ctx); err != nil {
@@ -65,28 +64,26 @@ func Paused(ctx context.Context, dir string) (paused bool, err error) {
 	return paused, nil
 }
 
-// Save writes the state of a running machine's processors, memory and devices to
-// a new file, has copyDisks copy the disks as they are then, and lets the machine
-// run on. See Snapshot for what the guest sees of it, and Restore. If the error
-// is ErrPaused, nothing was done: a guest that stands still cannot let go of its
-// vsock.
+// Save writes the state of a machine's processors, memory and devices to a new
+// file, has copyDisks copy the disks as they are then, and lets the machine run
+// on, if it ran. See Pause for what the guest sees of it, and Restore.
 func Save(ctx context.Context, dir, name string, copyDisks func() error) error {
-	touched := false
+	ran := false
 	err := control(ctx, dir, 0, func(ctx context.Context, m *monitor) error {
 		status, err := m.status(ctx)
 		if err != nil {
 			return err
 		}
-		if !status.Running {
-			return ErrPaused
-		}
-		touched = true
+		ran = status.Running
 		if err := m.save(ctx, name); err != nil {
 			return err
 		}
-		return copyDisks()
+		if err := copyDisks(); err != nil || ran {
+			return err
+		}
+		return m.step(ctx)
 	})
-	if touched {
+	if ran {
 		// Whatever happened, and also where the caller wants no more of it.
 		err = errors.Join(err, Resume(context.WithoutCancel(ctx), dir))
 	}
@@ -155,20 +152,41 @@ func (m *monitor) version(ctx context.Context) (string, error) {
 	return version, nil
 }
 
-// save unplugs the vsock, stops the machine and writes its state to a file.
-func (m *monitor) save(ctx context.Context, name string) error {
-	unplugging, cancel := context.WithTimeoutCause(ctx, unplugTimeout, fmt.Errorf("unplug vsock: the guest did not let go of it within %v", unplugTimeout))
+// pause unplugs the vsock and stops the machine. One that stands still is left
+// alone: its guest could not let go of the vsock.
+func (m *monitor) pause(ctx context.Context) error {
+	if status, err := m.status(ctx); err != nil || !status.Running {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, unplugTimeout, fmt.Errorf("unplug vsock: the guest did not let go of it within %v", unplugTimeout))
 	defer cancel()
-	if err := m.execute(unplugging, "device_del", map[string]string{"id": vsockDevice}, nil); err != nil {
+	if err := m.execute(ctx, "device_del", map[string]string{"id": vsockDevice}, nil); err != nil {
 		return err
 	}
-	if err := m.await(unplugging, isUnplugged); err != nil {
+	if err := m.await(ctx, isUnplugged); err != nil {
 		return err
 	}
-	if err := m.execute(ctx, "stop", nil, nil); err != nil {
+	return m.execute(ctx, "stop", nil, nil)
+}
+
+// save pauses the machine and writes its state to a file.
+func (m *monitor) save(ctx context.Context, name string) error {
+	if err := m.pause(ctx); err != nil {
 		return err
 	}
 	return migrate(ctx, m, "migrate", map[string]any{"uri": "file:" + name})
+}
+
+// step has a machine that stands still run for a moment: QEMU does not save one
+// again before.
+func (m *monitor) step(ctx context.Context) error {
+	if err := m.endMigration(ctx); err != nil {
+		return err
+	}
+	if err := m.execute(ctx, "cont", nil, nil); err != nil {
+		return err
+	}
+	return m.execute(ctx, "stop", nil, nil)
 }
 
 // endMigration ends one that runs, and waits for the end of one that is about to

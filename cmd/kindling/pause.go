@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindling-vm/kindling/vm/agent"
+	"github.com/kindling-vm/kindling/vm/qemu"
+)
+
+// lookTime is how long ps and inspect wait for a hypervisor to say whether its
+// machine is paused. One that is busy with a snapshot does not.
+const lookTime = time.Second
+
+func pauseCommand() *cobra.Command {
+	return controlCommand(&cobra.Command{
+		Use:   "pause VM...",
+		Short: "Stop machines' processors",
+		Long: `Stop the processors of running machines, and print their names. Nothing in a
+paused machine goes on; its memory stays where it is, and its network waits.
+Calls of kindling exec and cp lose their connection. It goes on with kindling
+resume. One that is paused is left alone.
+
+kindling stop lets a paused machine go on, so that its guest can stop.`,
+		Example: `  kindling pause web`,
+	}, qemu.Pause)
+}
+
+func resumeCommand() *cobra.Command {
+	return controlCommand(&cobra.Command{
+		Use:   "resume VM...",
+		Short: "Let paused machines go on",
+		Long: `Let machines go on that kindling pause has stopped, and print their names. The
+guest's clock is set to this machine's. So does a machine that stands still for
+another reason: a full disk of the host, or a kindling snapshot that was killed.`,
+		Example: `  kindling resume web`,
+	}, resumeMachine)
+}
+
+// controlCommand is a verb that does one thing to each of some running machines.
+func controlCommand(cmd *cobra.Command, do func(ctx context.Context, dir string) error) *cobra.Command {
+	cmd.Args = usage(checkNames)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		state, err := stateDir()
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for _, name := range args {
+			err := controlMachine(cmd.Context(), state, name, do)
+			if err == nil {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), name)
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	}
+	return cmd
+}
+
+func controlMachine(ctx context.Context, state, name string, do func(ctx context.Context, dir string) error) error {
+	machine, dir, err := running(ctx, state, name)
+	if err != nil {
+		return err
+	}
+	if err := do(machine, dir); err != nil {
+		return fmt.Errorf("machine %s: %w", name, err)
+	}
+	return nil
+}
+
+// resumeMachine lets a machine go on with the right time.
+func resumeMachine(ctx context.Context, dir string) error {
+	if err := qemu.Resume(ctx, dir); err != nil {
+		return err
+	}
+	if err := syncClock(ctx, dir); err != nil {
+		return fmt.Errorf("it goes on, with a clock that is late: %w", err)
+	}
+	return nil
+}
+
+// withAgent calls the agent of a machine, as soon as it listens.
+func withAgent(ctx context.Context, dir string, call func(*agent.Client) error) (err error) {
+	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	if err := client.WaitReady(ctx); err != nil {
+		return err
+	}
+	return call(client)
+}
+
+// wake lets a machine go on that is paused, since it is to end: its guest can do
+// nothing about that otherwise. One that cannot be woken is killed when its time
+// is over.
+func wake(ctx context.Context, dir string) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if paused, err := qemu.Paused(ctx, dir); err == nil && paused {
+		_ = qemu.Resume(ctx, dir)
+	}
+}
+
+// lookPaused says which of the machines that run are paused.
+func lookPaused(ctx context.Context, state string, machines []machine) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range machines {
+		m := &machines[i]
+		if m.State != stateRunning {
+			continue
+		}
+		wg.Go(func() {
+			dir, err := machineDir(state, m.Name)
+			if err != nil {
+				return
+			}
+			// What cannot be asked has just ended, or is busy.
+			if paused, err := qemu.Paused(ctx, dir); err == nil && paused {
+				m.State = statePaused
+			}
+		})
+	}
+	wg.Wait()
+}
