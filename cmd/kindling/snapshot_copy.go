@@ -1,21 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
+// snapshotBlock is the size of what is copied and hashed if it is not all zeros,
+// in bytes. A disk is mostly holes, and to hash those takes seconds.
+const snapshotBlock = 64 << 10
+
 // copySparse copies a file to a new one, where target is not empty, and leaves
-// out the holes. It describes the bytes that it has read.
+// out what is all zeros. It describes the bytes that it has read.
 func copySparse(ctx context.Context, target, source string) (file snapshotFile, err error) {
 	from, err := os.Open(source)
 	if err != nil {
@@ -30,17 +34,29 @@ func copySparse(ctx context.Context, target, source string) (file snapshotFile, 
 		return snapshotFile{}, fmt.Errorf("%s is no regular file", source)
 	}
 	sum := sha256.New()
+	hash := func(at int64, block []byte) error {
+		_, err := sum.Write(binary.BigEndian.AppendUint64(nil, uint64(at)))
+		if err == nil {
+			_, err = sum.Write(block)
+		}
+		return err
+	}
 	if target == "" {
-		err = readSparse(ctx, from, info.Size(), sum, nil)
+		err = eachBlock(ctx, from, info.Size(), hash)
 	} else {
 		err = writeSparse(target, info.Size(), func(to *os.File) error {
-			return readSparse(ctx, from, info.Size(), sum, to)
+			return eachBlock(ctx, from, info.Size(), func(at int64, block []byte) error {
+				if _, err := to.WriteAt(block, at); err != nil {
+					return err
+				}
+				return hash(at, block)
+			})
 		})
 	}
 	if err != nil {
 		return snapshotFile{}, fmt.Errorf("copy %s: %w", source, err)
 	}
-	return snapshotFile{File: filepath.Base(target), Size: info.Size(), SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+	return snapshotFile{File: filepath.Base(target), Size: info.Size(), Digest: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 // writeSparse makes a file that is one hole, has write fill it and the disk take
@@ -60,60 +76,36 @@ func writeSparse(name string, size int64, write func(*os.File) error) (err error
 	return to.Sync()
 }
 
-// readSparse hashes a file, and copies what is in it to another, if there is one.
-func readSparse(ctx context.Context, from *os.File, size int64, sum hash.Hash, to *os.File) error {
+// eachBlock gives the blocks of a file that are not all zeros, in their order.
+func eachBlock(ctx context.Context, from *os.File, size int64, do func(at int64, block []byte) error) error {
+	buffer, zeros := make([]byte, snapshotBlock), make([]byte, snapshotBlock)
 	for at := int64(0); at < size; {
 		data, err := unix.Seek(int(from.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) { // there is none behind it
-			data, err = size, nil
+		if errors.Is(err, unix.ENXIO) {
+			return nil // there is none behind it
 		}
 		if err != nil {
 			return err
 		}
-		if err := copyContext(ctx, sum, io.LimitReader(zeros{}, data-at)); err != nil {
+		hole, err := unix.Seek(int(from.Fd()), data, unix.SEEK_HOLE)
+		if err != nil {
 			return err
 		}
-		if data == size {
-			return nil
-		}
-		if at, err = unix.Seek(int(from.Fd()), data, unix.SEEK_HOLE); err != nil {
-			return err
-		}
-		var w io.Writer = sum
-		if to != nil {
-			w = io.MultiWriter(sum, io.NewOffsetWriter(to, data))
-		}
-		if err := copyContext(ctx, w, io.NewSectionReader(from, data, at-data)); err != nil {
-			return err
+		for at = data - data%snapshotBlock; at < hole; at += snapshotBlock {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			block := buffer[:min(snapshotBlock, size-at)]
+			if _, err := from.ReadAt(block, at); err != nil {
+				return err
+			}
+			if bytes.Equal(block, zeros[:len(block)]) {
+				continue
+			}
+			if err := do(at, block); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-// zeros reads as a hole does.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-// copyContext copies until the context ends.
-func copyContext(ctx context.Context, w io.Writer, r io.Reader) error {
-	buffer := make([]byte, 1<<20)
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		n, err := r.Read(buffer)
-		if _, err := w.Write(buffer[:n]); err != nil {
-			return err
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

@@ -49,8 +49,11 @@ type snapshot struct {
 // snapshotFile is a file of the folder.
 type snapshotFile struct {
 	File   string `json:"file"`
-	Size   int64  `json:"size"`   // bytes
-	SHA256 string `json:"sha256"` // 64 lower-case hexadecimal digits
+	Size   int64  `json:"size"` // bytes
+	// Digest is the SHA-256 of all blocks of 64 KiB that are not all zeros, each
+	// behind its offset of 8 bytes, the highest first: 64 lower-case hexadecimal
+	// digits.
+	Digest string `json:"digest"`
 }
 
 type snapshotDisk struct {
@@ -164,8 +167,8 @@ func (f snapshotFile) copyTo(ctx context.Context, dir, target string) error {
 	if err != nil {
 		return fmt.Errorf("read snapshot: %w", err)
 	}
-	if got.Size != f.Size || got.SHA256 != f.SHA256 {
-		return fmt.Errorf("read snapshot: %s has %d bytes and SHA-256 %s, want %d and %s", source, got.Size, got.SHA256, f.Size, f.SHA256)
+	if got.Size != f.Size || got.Digest != f.Digest {
+		return fmt.Errorf("read snapshot: %s has %d bytes and digest %s, want %d and %s", source, got.Size, got.Digest, f.Size, f.Digest)
 	}
 	return nil
 }

@@ -39,6 +39,13 @@ func Pause(ctx context.Context, dir string) error {
 // left without its vsock. It is no error where it runs.
 func Resume(ctx context.Context, dir string) error {
 	err := control(ctx, dir, answerTimeout, func(ctx context.Context, m *monitor) error {
+		status, err := m.status(ctx)
+		if err != nil {
+			return err
+		}
+		if !status.Running && !status.paused() {
+			return fmt.Errorf("it is %s", status.Status)
+		}
 		if err := m.endMigration(ctx); err != nil {
 			return err
 		}
@@ -55,7 +62,7 @@ func Resume(ctx context.Context, dir string) error {
 func Paused(ctx context.Context, dir string) (paused bool, err error) {
 	err = control(ctx, dir, answerTimeout, func(ctx context.Context, m *monitor) error {
 		status, err := m.status(ctx)
-		paused = !status.Running
+		paused = status.paused()
 		return err
 	})
 	if err != nil {
@@ -130,6 +137,12 @@ func control(ctx context.Context, dir string, timeout time.Duration, do func(con
 type status struct {
 	Running bool
 	Status  string
+}
+
+// paused tells a machine that stands still from one that runs, has ended or waits
+// for its state.
+func (s status) paused() bool {
+	return !s.Running && s.Status != "shutdown" && s.Status != "inmigrate" && s.Status != "prelaunch"
 }
 
 func (m *monitor) status(ctx context.Context) (s status, err error) {

@@ -1,114 +1,21 @@
 package qemu
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
-// fakeMonitor is QEMU's for one connection. What it does to a command is the
-// value of monitorEnv, or what a machine does of which "state" is the state.
+// fakeMonitor is QEMU's. What it does to a command is the value of monitorEnv.
 func fakeMonitor() error {
-	socket := strings.TrimSuffix(qemutest.Argument("-qmp", "unix:"), ",server=on,wait=off")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		return err
-	}
-	m := &fakeMachine{running: true, plugged: !slices.Contains(os.Args, "-incoming")}
-	wrong, wrongAnswer, _ := strings.Cut(os.Getenv(monitorEnv), " ")
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintln(conn, greeting); err != nil {
-			return err
-		}
-		for lines := bufio.NewScanner(conn); lines.Scan(); {
-			var request struct {
-				Execute   string
-				Arguments map[string]any
-			}
-			if err := json.Unmarshal(lines.Bytes(), &request); err != nil {
-				return err
-			}
-			answer, err := m.answer(request.Execute, request.Arguments)
-			if err != nil {
-				return err
-			}
-			if request.Execute == wrong {
-				if wrongAnswer == "" {
-					return errors.New("has crashed")
-				}
-				answer = wrongAnswer
-			}
-			if _, err := fmt.Fprintln(conn, answer); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// fakeMachine is the machine behind a monitor.
-type fakeMachine struct {
-	running, plugged bool
-	ending           bool // a migration
-}
-
-func (m *fakeMachine) answer(command string, arguments map[string]any) (string, error) {
-	const moved = negotiated + "\n" + `{"event": "MIGRATION", "data": {"status": "active"}}` + "\n" + `{"event": "MIGRATION", "data": {"status": "completed"}}`
-	name, _ := arguments["uri"].(string)
-	name = strings.TrimPrefix(name, "file:")
-	switch command {
-	case "device_del":
-		m.plugged = false
-		return negotiated + "\n" + `{"event": "DEVICE_DELETED", "data": {"device": "vsock0"}}`, nil
-	case "device_add":
-		m.plugged = true
-	case "stop", "cont":
-		m.running = command == "cont"
-	case "query-status":
-		status := "running"
-		switch {
-		case m.ending:
-			m.ending, status = false, "finish-migrate"
-		case !m.running:
-			status = "paused"
-		}
-		return fmt.Sprintf(`{"return": {"status": %q, "running": %t}}`, status, m.running), nil
-	case "qom-list":
-		if m.plugged {
-			return `{"return": [{"name": "type", "type": "string"}, {"name": "vsock0", "type": "child<vhost-user-vsock-pci>"}]}`, nil
-		}
-		return `{"return": [{"name": "type", "type": "string"}]}`, nil
-	case "query-version":
-		return `{"return": {"qemu": {"major": 11, "minor": 1, "micro": 2}, "package": "Debian 1:11.1.2"}}`, nil
-	case "query-migrate":
-		if wrong := os.Getenv(monitorEnv); !strings.HasPrefix(wrong, "migrate") {
-			return `{"return": {}}`, nil
-		}
-		return `{"return": {"status": "failed", "error-desc": "No space left on device"}}`, nil
-	case "migrate":
-		m.ending = true
-		return moved, os.WriteFile(name, []byte("state"), 0o600)
-	case "migrate-incoming":
-		if state, err := os.ReadFile(name); err != nil || string(state) != "state" {
-			return "", fmt.Errorf("got state %q, %v", state, err)
-		}
-		return moved, nil
-	}
-	return negotiated, nil
+	wrong, answer, _ := strings.Cut(os.Getenv(monitorEnv), " ")
+	return qemutest.ServeMonitor(wrong, answer)
 }
 
 func TestSnapshotAndRestore(t *testing.T) {
