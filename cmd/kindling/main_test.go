@@ -36,6 +36,11 @@ const (
 	stoppedEnv = "KINDLING_TEST_STOPPED"
 	// failureEnv is what it prints on its standard error instead.
 	failureEnv = "KINDLING_TEST_FAILURE"
+	// versionEnv is its version.
+	versionEnv = "KINDLING_TEST_VERSION"
+	// renewedEnv names a file for what a guest is told that goes on: its agent
+	// serves nothing but that, and Shutdown.
+	renewedEnv = "KINDLING_TEST_RENEWED"
 	// argumentsEnv names a file for QEMU's arguments.
 	argumentsEnv = "KINDLING_TEST_ARGUMENTS"
 
@@ -62,6 +67,10 @@ func TestMain(m *testing.M) {
 
 func fakeQEMU() error {
 	signal.Ignore(syscall.SIGPIPE)
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Printf("QEMU emulator version %s\n", os.Getenv(versionEnv))
+		return nil
+	}
 	if failure := os.Getenv(failureEnv); failure != "" {
 		return errors.New(failure)
 	}
@@ -79,7 +88,13 @@ func fakeQEMU() error {
 	if stopped == "" {
 		return nil
 	}
-	if _, err := vhost.Read(make([]byte, 1)); err != nil {
+	ended := make(chan error, 2)
+	go func() { ended <- qemutest.ServeMonitor("", "") }()
+	go func() {
+		_, err := vhost.Read(make([]byte, 1))
+		ended <- err
+	}()
+	if err := <-ended; err != nil {
 		return err
 	}
 	fmt.Print(stopped)
@@ -110,13 +125,17 @@ func fakeVhost() error {
 	if err != nil {
 		return err
 	}
-	return serveAgent(guest, func(int, syscall.Signal) error {
+	kill := func(int, syscall.Signal) error {
 		if os.Getenv(stoppedEnv) == stubborn {
 			return nil
 		}
 		_, err := qemu.Write([]byte{0})
 		return err
-	})
+	}
+	if name := os.Getenv(renewedEnv); name != "" {
+		return serveRenewed(guest, name, kill)
+	}
+	return serveAgent(guest, kill)
 }
 
 // serveAgent serves the real agent's service on a hybrid vsock socket.
@@ -171,6 +190,7 @@ func newHost(t *testing.T) *host {
 	t.Setenv("KINDLING_STATE_DIR", state)
 	t.Setenv("KINDLING_ARTIFACTS", writeArtifacts(t))
 	t.Setenv("KINDLING_ACCEL", "tcg")
+	t.Setenv(versionEnv, "11.1.2 (Debian 1:11.1.2)") // that of its monitor
 	return &host{state: state, programs: programs}
 }
 

@@ -48,8 +48,8 @@ type snapshot struct {
 
 // snapshotFile is a file of the folder.
 type snapshotFile struct {
-	File   string `json:"file"`
-	Size   int64  `json:"size"` // bytes
+	File string `json:"file"`
+	Size int64  `json:"size"` // bytes
 	// Digest is the SHA-256 of all blocks of 64 KiB that are not all zeros, each
 	// behind its offset of 8 bytes, the highest first: 64 lower-case hexadecimal
 	// digits.

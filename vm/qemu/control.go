@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -58,8 +60,12 @@ func Resume(ctx context.Context, dir string) error {
 }
 
 // Paused tells whether a machine's processors stand still: after Pause, during
-// Save, or because a disk image could not be written.
+// Save, or because a disk image could not be written. One that does not listen
+// has just been started.
 func Paused(ctx context.Context, dir string) (paused bool, err error) {
+	if _, err := os.Stat(filepath.Join(dir, monitorName)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	err = control(ctx, dir, answerTimeout, func(ctx context.Context, m *monitor) error {
 		status, err := m.status(ctx)
 		paused = status.paused()
@@ -118,7 +124,12 @@ func control(ctx context.Context, dir string, timeout time.Duration, do func(con
 	late := fmt.Errorf("QEMU's monitor did not answer within %v, or serves another process", answerTimeout)
 	connecting, cancel := context.WithTimeoutCause(ctx, answerTimeout, late)
 	defer cancel()
-	conn, err := net.Dial("unix", filepath.Join(dir, monitorName))
+	var conn net.Conn
+	err = poll(connecting, func() (bool, error) {
+		conn, err = net.Dial("unix", filepath.Join(dir, monitorName))
+		// QEMU listens a moment after its start.
+		return err == nil, nil
+	})
 	if err != nil {
 		return fmt.Errorf("connect to monitor: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -126,18 +125,19 @@ func TestSaveFails(t *testing.T) {
 
 func TestControlFails(t *testing.T) {
 	dir := t.TempDir()
-	if err := Pause(t.Context(), dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no monitor: got error %v, want %v", err, fs.ErrNotExist)
+	gone := errors.New("gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	if err := Pause(ctx, dir); !errors.Is(err, gone) {
+		t.Errorf("no monitor: got error %v, want %v", err, gone)
 	}
+	requirePaused(t, dir, false)
 	// One that serves somebody else says nothing.
 	listener, err := net.Listen("unix", filepath.Join(dir, monitorName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	gone := errors.New("gone")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(gone)
 	if _, err := Paused(ctx, dir); !errors.Is(err, gone) {
 		t.Errorf("busy monitor: got error %v, want %v", err, gone)
 	}
