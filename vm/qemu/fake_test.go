@@ -64,6 +64,10 @@ func fakeQEMU() error {
 		if _, err := conn.Read(make([]byte, 1)); err != nil {
 			return fmt.Errorf("vhost-user: lost: %w", err)
 		}
+	case "does not care":
+		if _, err := net.Dial("unix", qemutest.Argument("-chardev", "path=")); err != nil {
+			return err
+		}
 	case "prints":
 		fmt.Print(strings.Repeat("0123456789abcde\n", 1<<16))
 		return nil

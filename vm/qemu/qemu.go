@@ -110,20 +110,37 @@ func Vsock(dir string) string {
 }
 
 // Wait waits until the machine has powered off and Spec.Serial has all of its
-// output. After ctx's end it kills it. The error of a hypervisor that failed has
-// what it printed.
+// output. After ctx's end it kills it, and where vhost-device-vsock has ended: a
+// guest that nobody can reach cannot be asked to stop. The error of a program that
+// failed has what it printed.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
 	case <-m.qemu.done:
-		err := m.vhost.kill()
-		if m.qemu.err != nil {
-			// QEMU fails where vhost-device-vsock has ended before.
-			err = errors.Join(m.qemu.err, m.vhost.err, err)
-		}
-		return err
+		return m.ended()
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), m.Kill())
+	case <-m.vhost.done:
 	}
+	// QEMU may end for that reason, or for the one that ended both.
+	timer := time.NewTimer(drainTime)
+	defer timer.Stop()
+	select {
+	case <-m.qemu.done:
+		return m.ended()
+	case <-timer.C:
+		err := cmp.Or(m.vhost.err, errors.New("vhost-device-vsock has ended"))
+		return errors.Join(fmt.Errorf("lose guest's vsock: %w", err), m.qemu.kill())
+	}
+}
+
+// ended is the outcome of a machine whose QEMU has ended.
+func (m *Machine) ended() error {
+	err := m.vhost.kill()
+	if m.qemu.err != nil {
+		// QEMU fails where vhost-device-vsock has ended before.
+		err = errors.Join(m.qemu.err, m.vhost.err, err)
+	}
+	return err
 }
 
 // Kill ends the machine at once, as pulling its plug would.

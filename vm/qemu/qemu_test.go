@@ -217,6 +217,7 @@ func TestMachineFails(t *testing.T) {
 	}{
 		{"QEMU", "fails", "", []string{"qemu-system-x86_64: exit status 1: -blockdev driver=raw: could not open disk"}},
 		{"vhost-device-vsock", "connects", "fails later", []string{"vhost-user: lost: EOF", "vhost-device-vsock: exit status 1: could not map memory"}},
+		{"vhost-device-vsock alone", "does not care", "fails later", []string{"lose guest's vsock: vhost-device-vsock: exit status 1: could not map memory"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
