@@ -27,7 +27,7 @@ func withGuest(ctx context.Context, name string, use func(context.Context, *agen
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	if err := client.WaitReady(ctx); err != nil {
+	if err := waitAwake(ctx, name, dir, client); err != nil {
 		return err
 	}
 	return use(ctx, client)

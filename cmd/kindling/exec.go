@@ -112,7 +112,7 @@ func execIn(ctx context.Context, name string, o agent.ExecOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	if err := waitReady(ctx, machine, client); err != nil {
+	if err := waitReady(ctx, machine, name, dir, client); err != nil {
 		return err
 	}
 	o.ID = rand.Text()

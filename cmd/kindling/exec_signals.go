@@ -14,11 +14,11 @@ import (
 const forwardTimeout = 2 * time.Second
 
 // waitReady waits for the agent until a signal comes or the machine ends.
-func waitReady(interrupted, machine context.Context, client *agent.Client) error {
+func waitReady(interrupted, machine context.Context, name, dir string, client *agent.Client) error {
 	ctx, cancel := context.WithCancelCause(machine)
 	defer cancel(nil)
 	defer context.AfterFunc(interrupted, func() { cancel(context.Cause(interrupted)) })()
-	return client.WaitReady(ctx)
+	return waitAwake(ctx, name, dir, client)
 }
 
 // execForwarding runs a command which gets the signals that come. With a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,9 +94,26 @@ func withAgent(ctx context.Context, dir string, call func(*agent.Client) error) 
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	if err := client.WaitReady(ctx); err != nil {
-		return err
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	return call(client)
+}
+
+// waitAwake waits for the agent of a machine, which may still boot, until it
+// turns out that the machine is paused.
+func waitAwake(ctx context.Context, name, dir string, client *agent.Client) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(lookTime, func() {
+		if isPaused(ctx, dir) {
+			cancel(fmt.Errorf("machine %s is paused; kindling resume %s lets it go on", name, name))
+		}
+	})
+	defer timer.Stop()
+	if err := client.WaitReady(ctx); err != nil {
+		return cmp.Or(context.Cause(ctx), err)
+	}
+	return nil
 }
 
 // wake lets a machine go on that is paused, since it is to end: its guest can do
@@ -104,15 +122,22 @@ func withAgent(ctx context.Context, dir string, call func(*agent.Client) error) 
 func wake(ctx context.Context, dir string) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if paused, err := qemu.Paused(ctx, dir); err == nil && paused {
+	if isPaused(ctx, dir) {
 		_ = qemu.Resume(ctx, dir)
 	}
 }
 
-// lookPaused says which of the machines that run are paused.
-func lookPaused(ctx context.Context, state string, machines []machine) {
+// isPaused tells whether a machine's hypervisor says that it is paused. What
+// cannot be asked has just ended, or is busy.
+func isPaused(ctx context.Context, dir string) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
+	paused, err := qemu.Paused(ctx, dir)
+	return err == nil && paused
+}
+
+// lookPaused says which of the machines that run are paused.
+func lookPaused(ctx context.Context, state string, machines []machine) {
 	var wg sync.WaitGroup
 	for i := range machines {
 		m := &machines[i]
@@ -121,11 +146,7 @@ func lookPaused(ctx context.Context, state string, machines []machine) {
 		}
 		wg.Go(func() {
 			dir, err := machineDir(state, m.Name)
-			if err != nil {
-				return
-			}
-			// What cannot be asked has just ended, or is busy.
-			if paused, err := qemu.Paused(ctx, dir); err == nil && paused {
+			if err == nil && isPaused(ctx, dir) {
 				m.State = statePaused
 			}
 		})

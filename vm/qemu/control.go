@@ -60,15 +60,20 @@ func Resume(ctx context.Context, dir string) error {
 }
 
 // Paused tells whether a machine's processors stand still: after Pause, during
-// Save, or because a disk image could not be written. One that does not listen
-// has just been started.
+// Save, or because a disk image could not be written. So does one count that a
+// Pause or Save which was killed has left without its vsock, as only Resume helps
+// it. One that does not listen has just been started.
 func Paused(ctx context.Context, dir string) (paused bool, err error) {
 	if _, err := os.Stat(filepath.Join(dir, monitorName)); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	err = control(ctx, dir, answerTimeout, func(ctx context.Context, m *monitor) error {
 		status, err := m.status(ctx)
-		paused = status.paused()
+		if paused = status.paused(); err != nil || !status.Running {
+			return err
+		}
+		plugged, err := m.plugged(ctx)
+		paused = !plugged
 		return err
 	})
 	if err != nil {
@@ -182,15 +187,25 @@ func (m *monitor) pause(ctx context.Context) error {
 	if status, err := m.status(ctx); err != nil || !status.Running {
 		return err
 	}
+	plugged, err := m.plugged(ctx)
+	if err != nil {
+		return err
+	}
+	if plugged {
+		if err := m.unplug(ctx); err != nil {
+			return err
+		}
+	}
+	return m.execute(ctx, "stop", nil, nil)
+}
+
+func (m *monitor) unplug(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, unplugTimeout, fmt.Errorf("unplug vsock: the guest did not let go of it within %v", unplugTimeout))
 	defer cancel()
 	if err := m.execute(ctx, "device_del", map[string]string{"id": vsockDevice}, nil); err != nil {
 		return err
 	}
-	if err := m.await(ctx, isUnplugged); err != nil {
-		return err
-	}
-	return m.execute(ctx, "stop", nil, nil)
+	return m.await(ctx, isUnplugged)
 }
 
 // save pauses the machine and writes its state to a file.
@@ -233,17 +248,25 @@ func (m *monitor) endMigration(ctx context.Context) error {
 	})
 }
 
-// plugAgain plugs the vsock in, where it is not, by a new connection:
-// vhost-device-vsock takes one for one device.
-func (m *monitor) plugAgain(ctx context.Context, dir string) error {
+// plugged tells whether the vsock is there.
+func (m *monitor) plugged(ctx context.Context) (bool, error) {
 	var devices []struct{ Name string }
 	if err := m.execute(ctx, "qom-list", map[string]string{"path": "/machine/peripheral"}, &devices); err != nil {
-		return err
+		return false, err
 	}
 	for _, device := range devices {
 		if device.Name == vsockDevice {
-			return nil
+			return true, nil
 		}
+	}
+	return false, nil
+}
+
+// plugAgain plugs the vsock in, where it is not, by a new connection:
+// vhost-device-vsock takes one for one device.
+func (m *monitor) plugAgain(ctx context.Context, dir string) error {
+	if plugged, err := m.plugged(ctx); err != nil || plugged {
+		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, plugTimeout, fmt.Errorf("plug vsock: not done within %v", plugTimeout))
 	defer cancel()

@@ -67,6 +67,23 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
+// A Pause that is killed before it stops the machine.
+func TestPauseHalfway(t *testing.T) {
+	dir := startControlled(t)
+	err := control(t.Context(), dir, 0, func(ctx context.Context, m *monitor) error { return m.unplug(ctx) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	requirePaused(t, dir, true)
+	if err := Pause(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	if err := Resume(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	requirePaused(t, dir, false)
+}
+
 func TestSave(t *testing.T) {
 	dir := startControlled(t)
 	if version, err := Version(t.Context(), dir); version != "11.1.2 (Debian 1:11.1.2)" || err != nil {
