@@ -92,14 +92,15 @@ func Save(ctx context.Context, dir, name string, copyDisks func() error) error {
 		if err != nil {
 			return err
 		}
-		ran = status.Running
+		if ran = status.Running; !ran {
+			if err := m.step(ctx); err != nil {
+				return err
+			}
+		}
 		if err := m.save(ctx, name); err != nil {
 			return err
 		}
-		if err := copyDisks(); err != nil || ran {
-			return err
-		}
-		return m.step(ctx)
+		return copyDisks()
 	})
 	if ran {
 		// Whatever happened, and also where the caller wants no more of it.
@@ -216,10 +217,13 @@ func (m *monitor) save(ctx context.Context, name string) error {
 	return migrate(ctx, m, "migrate", map[string]any{"uri": "file:" + name})
 }
 
-// step has a machine that stands still run for a moment: QEMU does not save one
-// again before.
+// step has a machine that stands still and was saved run for a moment: QEMU does
+// not save it again before.
 func (m *monitor) step(ctx context.Context) error {
 	if err := m.endMigration(ctx); err != nil {
+		return err
+	}
+	if status, err := m.status(ctx); err != nil || status.Status != "postmigrate" {
 		return err
 	}
 	if err := m.execute(ctx, "cont", nil, nil); err != nil {

@@ -18,6 +18,7 @@ const MachineState = "state"
 type machine struct {
 	running, plugged bool
 	ending           bool   // a migration
+	saved            bool   // since it ran last
 	migration        string // how the last one ended
 }
 
@@ -87,11 +88,14 @@ func (m *machine) answer(command string, arguments map[string]any) (string, erro
 		m.plugged = true
 	case "stop", "cont":
 		m.running = command == "cont"
+		m.saved = m.saved && !m.running
 	case "query-status":
 		status := "running"
 		switch {
 		case m.ending:
 			m.ending, status = false, "finish-migrate"
+		case m.saved:
+			status = "postmigrate"
 		case !m.running:
 			status = "paused"
 		}
@@ -108,6 +112,10 @@ func (m *machine) answer(command string, arguments map[string]any) (string, erro
 			return `{"return": {"status": "failed", "error-desc": "No space left on device"}}`, nil
 		}
 	case "migrate":
+		if m.saved {
+			return `{"error": {"class": "GenericError", "desc": "Can't migrate the vm that was paused due to previous migration"}}`, nil
+		}
+		m.saved = true
 		m.ending, m.migration = true, "completed"
 		return moved, os.WriteFile(name, []byte(MachineState), 0o600)
 	case "migrate-incoming":
