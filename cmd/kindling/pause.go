@@ -14,6 +14,9 @@ import (
 	"github.com/kindling-vm/kindling/vm/qemu"
 )
 
+// answerTime is how long an agent has to answer whose vsock is plugged in.
+const answerTime = 8 * time.Second
+
 // lookTime is how long ps and inspect wait for a hypervisor to say whether its
 // machine is paused. One that is busy with a snapshot does not.
 const lookTime = time.Second
@@ -97,6 +100,33 @@ func withAgent(ctx context.Context, dir string, call func(*agent.Client) error) 
 		return cmp.Or(context.Cause(ctx), err)
 	}
 	return call(client)
+}
+
+// withAgentAgain calls the agent of a machine whose vsock has just been plugged
+// in. vhost-device-vsock can miss the guest's first notification, when it comes
+// before the queue is enabled, and is deaf then: a new device helps.
+func withAgentAgain(ctx context.Context, dir string, call func(*agent.Client) error) error {
+	for {
+		answered := false
+		attempt, cancel := context.WithTimeout(ctx, answerTime)
+		err := withAgent(attempt, dir, func(client *agent.Client) error {
+			answered = true
+			return call(client)
+		})
+		cancel()
+		if err == nil || answered {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := qemu.Pause(ctx, dir); err != nil {
+			return err
+		}
+		if err := qemu.Resume(ctx, dir); err != nil {
+			return err
+		}
+	}
 }
 
 // waitAwake waits for the agent of a machine, which may still boot, until it

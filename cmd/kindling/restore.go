@@ -178,7 +178,7 @@ func (r *request) restore(ctx context.Context, spec vm.Spec, accel qemu.Accel) (
 func renew(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, renewTime, fmt.Errorf("guest's agent did not answer within %v", renewTime))
 	defer cancel()
-	return withAgent(ctx, dir, func(client *agent.Client) error {
+	return withAgentAgain(ctx, dir, func(client *agent.Client) error {
 		seed := make([]byte, seedSize)
 		_, _ = rand.Read(seed) // it ends the process rather than fail
 		if err := client.ReseedRandom(ctx, seed); err != nil {

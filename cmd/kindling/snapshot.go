@@ -17,7 +17,7 @@ import (
 )
 
 // syncTime is how long a guest has to set its clock.
-const syncTime = 10 * time.Second
+const syncTime = 30 * time.Second
 
 // hypervisorQEMU is QEMU's name in a snapshot's record.
 const hypervisorQEMU = "qemu"
@@ -96,8 +96,7 @@ func saveMachine(ctx context.Context, dir, folder string, r *record) (*snapshot,
 		return nil, err
 	}
 	if !paused {
-		// A guest that does not listen yet does not let go of its vsock either.
-		if err := syncClock(ctx, dir); err != nil {
+		if err := awaitAgent(ctx, dir); err != nil {
 			return nil, err
 		}
 	}
@@ -132,11 +131,19 @@ func saveMachine(ctx context.Context, dir, folder string, r *record) (*snapshot,
 	return s, syncFile(memory)
 }
 
-// syncClock gives a guest the right time, as soon as its agent listens.
+// awaitAgent waits until a guest listens: before, it does not let go of its vsock
+// either.
+func awaitAgent(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, syncTime, fmt.Errorf("guest's agent did not answer within %v", syncTime))
+	defer cancel()
+	return withAgent(ctx, dir, func(*agent.Client) error { return nil })
+}
+
+// syncClock gives a guest that goes on the right time.
 func syncClock(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, syncTime, fmt.Errorf("guest's agent did not answer within %v", syncTime))
 	defer cancel()
-	return withAgent(ctx, dir, func(client *agent.Client) error {
+	return withAgentAgain(ctx, dir, func(client *agent.Client) error {
 		_, _, err := client.SyncClock(ctx, 0)
 		return err
 	})

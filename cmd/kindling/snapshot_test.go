@@ -141,7 +141,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 	if diff := cmp.Diff(result{0, dir + "\n", ""}, kindling("snapshot", "web", dir)); diff != "" {
 		t.Fatalf("snapshot (-want +got):\n%s", diff)
 	}
-	requireTold(t, told, "clock\nclock\n")
+	requireTold(t, told, "clock\n")
 	requireState(t, "web", stateRunning)
 	manifest, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if err != nil || strings.Contains(string(manifest), "secret-value") {
