@@ -56,6 +56,11 @@ of run: 125 where something is missing.`,
 			return nil
 		}),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if r.Name != "" {
+				if err := checkName(r.Name); err != nil {
+					return err
+				}
+			}
 			if r.Snapshot, err = filepath.Abs(args[0]); err != nil {
 				return err
 			}
