@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/kindling-vm/kindling/vm/internal/process"
 )
 
 // Accel is how the guest's instructions are run.
@@ -90,7 +92,7 @@ func try(ctx context.Context, kernel string, timeout time.Duration) (accel Accel
 		return "", false, err
 	}
 	said := &firstWord{heard: make(chan struct{})}
-	p, err := startProcess(exec.Command(qemu,
+	p, err := process.Start(exec.Command(qemu,
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-accel", KVM.option(), "-cpu", platform.cpuFor(KVM), "-machine", platform.machine, "-m", "256M",
 		"-serial", "stdio", "-kernel", kernel, "-append", "console="+platform.console+" earlyprintk="+platform.console+" panic=-1"), said)
 	if err != nil {
@@ -100,13 +102,13 @@ func try(ctx context.Context, kernel string, timeout time.Duration) (accel Accel
 	defer timer.Stop()
 	select {
 	case <-said.heard:
-	case <-p.done:
+	case <-p.Done():
 	case <-timer.C:
 		certain = true
 	case <-ctx.Done():
-		return "", false, errors.Join(context.Cause(ctx), p.kill())
+		return "", false, errors.Join(context.Cause(ctx), p.Kill())
 	}
-	if err := p.kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		return "", false, err
 	}
 	select {

@@ -16,10 +16,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/internal/process"
 )
 
 const (
@@ -47,7 +49,7 @@ var platforms = map[string]platform{
 // Machine is a running machine.
 type Machine struct {
 	dir         string
-	qemu, vhost *process
+	qemu, vhost *process.Process
 }
 
 // Start starts a machine. It returns when the hypervisor runs, which says
@@ -81,7 +83,7 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	}
 	socket := filepath.Join(spec.Dir, vhostName)
 	m := &Machine{dir: spec.Dir}
-	m.vhost, err = startProcess(exec.Command(vhost,
+	m.vhost, err = process.Start(exec.Command(vhost,
 		"--guest-cid", strconv.FormatUint(uint64(spec.CID), 10),
 		"--socket", socket,
 		"--uds-path", Vsock(spec.Dir)), io.Discard)
@@ -96,7 +98,7 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	if err := awaitSocket(ctx, socket, m.vhost, isThere); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
-	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, platform, accel, restored)...), spec.Serial)
+	m.qemu, err = process.Start(exec.Command(qemu, arguments(spec, platform, accel, restored)...), spec.Serial)
 	if err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
@@ -114,11 +116,11 @@ func Vsock(dir string) string {
 // what it printed.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
-	case <-m.qemu.done:
-		err := m.vhost.kill()
-		if m.qemu.err != nil {
+	case <-m.qemu.Done():
+		err := m.vhost.Kill()
+		if m.qemu.Err() != nil {
 			// QEMU fails where vhost-device-vsock has ended before.
-			err = errors.Join(m.qemu.err, m.vhost.err, err)
+			err = errors.Join(m.qemu.Err(), m.vhost.Err(), err)
 		}
 		return err
 	case <-ctx.Done():
@@ -130,9 +132,9 @@ func (m *Machine) Wait(ctx context.Context) error {
 func (m *Machine) Kill() error {
 	var err error
 	if m.qemu != nil {
-		err = m.qemu.kill()
+		err = m.qemu.Kill()
 	}
-	return errors.Join(err, m.vhost.kill())
+	return errors.Join(err, m.vhost.Kill())
 }
 
 func find(name, pkg string) (string, error) {
@@ -200,8 +202,8 @@ func (p platform) cpuFor(accel Accel) string {
 
 // awaitSocket waits until a program has made its socket: until try does not fail
 // for want of one.
-func awaitSocket(ctx context.Context, name string, p *process, try func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, socketTimeout, fmt.Errorf("%s did not listen within %v", p.name(), socketTimeout))
+func awaitSocket(ctx context.Context, name string, p *process.Process, try func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, socketTimeout, fmt.Errorf("%s did not listen within %v", p.Name(), socketTimeout))
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -212,11 +214,16 @@ func awaitSocket(ctx context.Context, name string, p *process, try func() error)
 			return fmt.Errorf("wait for socket: %w", err)
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("wait for socket %s: %w", name, cmp.Or(p.err, fmt.Errorf("%s has ended", p.name())))
+		case <-p.Done():
+			return fmt.Errorf("wait for socket %s: %w", name, cmp.Or(p.Err(), fmt.Errorf("%s has ended", p.Name())))
 		case <-ctx.Done():
 			return fmt.Errorf("wait for socket %s: %w", name, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}
+}
+
+// escape protects a value's commas from QEMU's option parser.
+func escape(value string) string {
+	return strings.ReplaceAll(value, ",", ",,")
 }
