@@ -165,7 +165,7 @@ func stopGently(ctx, ended context.Context, dir string, signals <-chan os.Signal
 
 // shutDown asks the guest to stop, as soon as its agent listens.
 func shutDown(ctx context.Context, dir string) (err error) {
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	client, err := agent.NewHybridClient(vm.Vsock(dir))
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/kindling-vm/kindling/vm"
 	"github.com/kindling-vm/kindling/vm/agent"
-	"github.com/kindling-vm/kindling/vm/qemu"
 )
 
 const (
@@ -150,7 +150,7 @@ func stopGuest(ctx, machine context.Context, dir string, limit time.Duration) (e
 }
 
 func askToStop(ctx context.Context, dir string, grace time.Duration) (err error) {
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	client, err := agent.NewHybridClient(vm.Vsock(dir))
 	if err != nil {
 		return err
 	}

@@ -25,9 +25,7 @@ import (
 )
 
 const (
-	vsockName = "vsock.sock"
 	vhostName = "vhost.sock"
-
 	// socketTimeout bounds how long a program takes to listen.
 	socketTimeout = 10 * time.Second
 )
@@ -86,7 +84,7 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	m.vhost, err = process.Start(exec.Command(vhost,
 		"--guest-cid", strconv.FormatUint(uint64(spec.CID), 10),
 		"--socket", socket,
-		"--uds-path", Vsock(spec.Dir)), io.Discard)
+		"--uds-path", vm.Vsock(spec.Dir)), io.Discard)
 	if err != nil {
 		return nil, err
 	}
@@ -103,12 +101,6 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 		return nil, errors.Join(err, m.Kill())
 	}
 	return m, nil
-}
-
-// Vsock is the path of the Unix socket in a machine's folder that speaks the
-// hybrid vsock protocol: CONNECT port, OK.
-func Vsock(dir string) string {
-	return filepath.Join(dir, vsockName)
 }
 
 // Wait waits until the machine has powered off and Spec.Serial has all of its
@@ -172,13 +164,18 @@ func arguments(spec vm.Spec, platform platform, accel Accel, restored bool) []st
 			"-blockdev", fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=%s", i, readOnly, escape(disk.Path)),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
+	// Nothing boots from the network, so it needs no ROM.
+	const nic = "virtio-net-pci,netdev=network,romfile="
 	if spec.UserNetwork {
 		network := "user,id=network"
 		for _, forward := range spec.Forwards {
 			network += fmt.Sprintf(",hostfwd=tcp:%v-:%d", forward.Host, forward.Guest)
 		}
-		// Nothing boots from it, so it needs no ROM.
-		args = append(args, "-netdev", network, "-device", "virtio-net-pci,netdev=network,romfile=")
+		args = append(args, "-netdev", network, "-device", nic)
+	}
+	if spec.Tap != nil {
+		// Otherwise QEMU runs scripts as root that say what the host's network is.
+		args = append(args, "-netdev", "tap,id=network,ifname="+spec.Tap.Name+",script=no,downscript=no", "-device", nic+",mac="+spec.Tap.MAC.String())
 	}
 	args = append(args,
 		"-qmp", "unix:"+escape(filepath.Join(spec.Dir, monitorName))+",server=on,wait=off",

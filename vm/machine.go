@@ -1,0 +1,32 @@
+package vm
+
+import (
+	"context"
+	"path/filepath"
+)
+
+// Machine is a running machine, whichever hypervisor runs it.
+type Machine interface {
+	// Wait waits until the machine has powered off and Spec.Serial has all of its
+	// output. A machine that resets has ended as well. After ctx's end Wait kills
+	// it.
+	Wait(ctx context.Context) error
+	// Kill ends the machine at once, as pulling its plug would.
+	Kill() error
+	// Snapshot writes the state of the machine's processors, memory and devices to
+	// a path, which is there complete or not at all, and ends the machine.
+	Snapshot(ctx context.Context, path string) error
+}
+
+// Pauser is a machine that can stand still. Time passes on the host, not for its
+// processors.
+type Pauser interface {
+	Pause(ctx context.Context) error
+	Resume(ctx context.Context) error
+}
+
+// Vsock is the path of the Unix socket in a machine's folder that speaks the
+// hybrid vsock protocol: CONNECT port, OK.
+func Vsock(dir string) string {
+	return filepath.Join(dir, "vsock.sock")
+}
