@@ -13,16 +13,6 @@ type Machine interface {
 	Wait(ctx context.Context) error
 	// Kill ends the machine at once, as pulling its plug would.
 	Kill() error
-	// Snapshot writes the state of the machine's processors, memory and devices to
-	// a path, which is there complete or not at all, and ends the machine.
-	Snapshot(ctx context.Context, path string) error
-}
-
-// Pauser is a machine that can stand still. Time passes on the host, not for its
-// processors.
-type Pauser interface {
-	Pause(ctx context.Context) error
-	Resume(ctx context.Context) error
 }
 
 // Vsock is the path of the Unix socket in a machine's folder that speaks the

@@ -17,15 +17,14 @@ import (
 // operations are those of the API's published description that are used here:
 // method, and the schema of the body or "" for none.
 var operations = map[string][2]string{
-	"/api/v1/vmm.ping":     {"GET", ""},
-	"/api/v1/vmm.shutdown": {"PUT", ""},
-	"/api/v1/vm.info":      {"GET", ""},
-	"/api/v1/vm.create":    {"PUT", "VmConfig"},
-	"/api/v1/vm.boot":      {"PUT", ""},
-	"/api/v1/vm.pause":     {"PUT", ""},
-	"/api/v1/vm.resume":    {"PUT", ""},
-	"/api/v1/vm.snapshot":  {"PUT", "VmSnapshotConfig"},
-	"/api/v1/vm.restore":   {"PUT", "RestoreConfig"},
+	"/api/v1/vmm.ping":    {"GET", ""},
+	"/api/v1/vm.info":     {"GET", ""},
+	"/api/v1/vm.create":   {"PUT", "VmConfig"},
+	"/api/v1/vm.boot":     {"PUT", ""},
+	"/api/v1/vm.pause":    {"PUT", ""},
+	"/api/v1/vm.resume":   {"PUT", ""},
+	"/api/v1/vm.snapshot": {"PUT", "VmSnapshotConfig"},
+	"/api/v1/vm.restore":  {"PUT", "RestoreConfig"},
 }
 
 // schemas are the description's, as far as a machine of ours can have to do with

@@ -17,18 +17,18 @@ import (
 // machine.
 const maxAnswer = 1 << 20
 
-// Client speaks to the Cloud Hypervisor of a machine that this process or
+// client speaks to the Cloud Hypervisor of a machine that this process or
 // another one has started, by version 1 of the program's API
 // (vmm/src/api/openapi/cloud-hypervisor.yaml of its sources).
-type Client struct {
+type client struct {
 	transport *http.Transport
 }
 
-// NewClient makes a client for the machine in a folder. It connects when it is
+// newClient makes a client for the machine in a folder. It connects when it is
 // used.
-func NewClient(dir string) *Client {
+func newClient(dir string) *client {
 	socket := filepath.Join(dir, socketName)
-	return &Client{&http.Transport{
+	return &client{&http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
@@ -38,18 +38,12 @@ func NewClient(dir string) *Client {
 	}}
 }
 
-// State is what a machine does (VmState of the API).
-type State string
+// paused is what a machine does whose processors stand still (VmState of the
+// API).
+const paused = "Paused"
 
-const (
-	Created  State = "Created"
-	Running  State = "Running"
-	Shutdown State = "Shutdown"
-	Paused   State = "Paused"
-)
-
-// Ping gives the program's version.
-func (c *Client) Ping(ctx context.Context) (version string, err error) {
+// version asks which version the program is.
+func (c *client) version(ctx context.Context) (string, error) {
 	var answer struct{ Version string }
 	if err := c.get(ctx, "vmm.ping", &answer); err != nil {
 		return "", err
@@ -60,9 +54,9 @@ func (c *Client) Ping(ctx context.Context) (version string, err error) {
 	return answer.Version, nil
 }
 
-// State asks what the machine does.
-func (c *Client) State(ctx context.Context) (State, error) {
-	var answer struct{ State State }
+// state asks what the machine does.
+func (c *client) state(ctx context.Context) (string, error) {
+	var answer struct{ State string }
 	if err := c.get(ctx, "vm.info", &answer); err != nil {
 		return "", err
 	}
@@ -72,24 +66,8 @@ func (c *Client) State(ctx context.Context) (State, error) {
 	return answer.State, nil
 }
 
-// Pause stops the machine's processors.
-func (c *Client) Pause(ctx context.Context) error {
-	if err := c.put(ctx, "vm.pause", nil); err != nil {
-		return fmt.Errorf("pause machine: %w", err)
-	}
-	return nil
-}
-
-// Resume has the processors of a paused machine run on.
-func (c *Client) Resume(ctx context.Context) error {
-	if err := c.put(ctx, "vm.resume", nil); err != nil {
-		return fmt.Errorf("resume machine: %w", err)
-	}
-	return nil
-}
-
 // get asks for something.
-func (c *Client) get(ctx context.Context, name string, result any) error {
+func (c *client) get(ctx context.Context, name string, result any) error {
 	body, err := c.call(ctx, http.MethodGet, name, nil, http.StatusOK)
 	if err == nil {
 		err = json.Unmarshal(body, result)
@@ -101,7 +79,7 @@ func (c *Client) get(ctx context.Context, name string, result any) error {
 }
 
 // put has something done, with what argument encodes as unless that is nil.
-func (c *Client) put(ctx context.Context, name string, argument any) error {
+func (c *client) put(ctx context.Context, name string, argument any) error {
 	var body []byte
 	var err error
 	if argument != nil {
@@ -116,7 +94,7 @@ func (c *Client) put(ctx context.Context, name string, argument any) error {
 	return nil
 }
 
-func (c *Client) call(ctx context.Context, method, name string, body []byte, want int) (_ []byte, err error) {
+func (c *client) call(ctx context.Context, method, name string, body []byte, want int) (_ []byte, err error) {
 	// The connection needs no host, but HTTP does.
 	request, err := http.NewRequestWithContext(ctx, method, "http://localhost/api/v1/"+name, bytes.NewReader(body))
 	if err != nil {

@@ -44,11 +44,8 @@ var hostArch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.
 
 // Machine is a running machine.
 type Machine struct {
-	*Client
-	process *process.Process
-	// Version is the program's, as it says it.
-	Version string
-
+	client    *client
+	process   *process.Process
 	events    *os.File
 	reset     chan struct{} // closed when the guest resets
 	watched   chan struct{} // closed when all events are read
@@ -72,10 +69,10 @@ func Check(spec vm.Spec) error {
 // about the guest. The program dies with this one.
 func Start(ctx context.Context, spec vm.Spec) (*Machine, error) {
 	m, err := start(ctx, spec, func(m *Machine) error {
-		if err := m.put(ctx, "vm.create", configOf(spec)); err != nil {
+		if err := m.client.put(ctx, "vm.create", configOf(spec)); err != nil {
 			return err
 		}
-		return m.put(ctx, "vm.boot", nil)
+		return m.client.put(ctx, "vm.boot", nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start machine: %w", err)
@@ -140,17 +137,17 @@ func launch(program, dir string, serial io.Writer) (_ *Machine, err error) {
 		return nil, errors.Join(err, events.Close())
 	}
 	m := &Machine{
-		Client: NewClient(dir), process: started,
+		client: newClient(dir), process: started,
 		events: events, reset: make(chan struct{}), watched: make(chan struct{}),
 	}
 	go m.watch()
 	return m, nil
 }
 
-func (m *Machine) awaitAnswer(ctx context.Context) (err error) {
+func (m *Machine) awaitAnswer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, pingTimeout, fmt.Errorf("%s did not answer within %v", Program, pingTimeout))
 	defer cancel()
-	m.Version, err = m.Ping(ctx)
+	_, err := m.client.version(ctx)
 	return err
 }
 

@@ -43,7 +43,7 @@ type fake struct {
 
 	mu     sync.Mutex
 	config []byte // of the machine; nil if there is none
-	state  State
+	state  string // VmState
 	vsock  net.Listener
 }
 
@@ -178,10 +178,8 @@ func (f *fake) do(name string, body []byte) (answer string, err error) {
 	switch {
 	case name == "vmm.ping":
 		return `{"build_version":"v48.0-dirty","version":"v48.0","pid":1,"features":["kvm"]}`, nil
-	case name == "vmm.shutdown":
-		return "", nil
 	case name == "vm.create" && !exists:
-		f.config, f.state = body, Created
+		f.config, f.state = body, "Created"
 		return "", nil
 	case name == "vm.restore" && !exists:
 		return "", f.restore(body)
@@ -189,13 +187,13 @@ func (f *fake) do(name string, body []byte) (answer string, err error) {
 		return "", errNotCreated
 	case name == "vm.info":
 		return fmt.Sprintf(`{"config":%s,"state":"%s"}`, f.config, f.state), nil
-	case name == "vm.boot" && f.state == Created, name == "vm.resume" && f.state == Paused:
-		f.state = Running
+	case name == "vm.boot" && f.state == "Created", name == "vm.resume" && f.state == "Paused":
+		f.state = "Running"
 		return "", f.listen()
-	case name == "vm.pause" && f.state == Running:
-		f.state = Paused
+	case name == "vm.pause" && f.state == "Running":
+		f.state = "Paused"
 		return "", nil
-	case name == "vm.snapshot" && f.state == Paused:
+	case name == "vm.snapshot" && f.state == "Paused":
 		return "", f.snapshot(body)
 	default:
 		return "", fmt.Errorf("The VM is %s", f.state)
@@ -251,17 +249,14 @@ func (f *fake) restore(body []byte) error {
 	if err != nil {
 		return err
 	}
-	f.config, f.state = config, Paused
+	f.config, f.state = config, "Paused"
 	return checkDocument("VmConfig", config)
 }
 
 // after is what the machine does behind an answer.
 func (f *fake) after(name string) error {
-	running := name == "vm.boot" || name == "vm.resume"
 	switch {
-	case name == "vmm.shutdown":
-		close(f.end)
-	case !running:
+	case name != "vm.boot" && name != "vm.resume":
 	case f.mode == "powers off":
 		fmt.Print(strings.Repeat("0123456789abcde\n", 1<<16))
 		close(f.end)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,93 +12,15 @@ import (
 )
 
 const (
-	// configName is the machine's description within a snapshot. The other files
-	// are its state (docs/snapshot_restore.md of the program's sources).
+	// configName is the machine's description within what Save writes. The other
+	// files are its state (docs/snapshot_restore.md of the program's sources).
 	configName = "config.json"
 	// restoreName is a folder of a restored machine: the snapshot, with the paths
 	// of that machine.
 	restoreName = "restore"
 )
 
-// Snapshot writes the state of a machine's processors, memory and devices to a
-// folder, which is there complete or not at all, and ends the machine. The state
-// goes with the content of the disks as they then are: a copy of them for each
-// Restore. After an error the machine may be left paused.
-func (m *Machine) Snapshot(ctx context.Context, name string) error {
-	if err := m.snapshot(ctx, name); err != nil {
-		return fmt.Errorf("snapshot machine: %w", err)
-	}
-	return nil
-}
-
-func (m *Machine) snapshot(ctx context.Context, name string) error {
-	name, err := filepath.Abs(name)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Lstat(name); !errors.Is(err, os.ErrNotExist) {
-		return errors.Join(fmt.Errorf("%s is there already", name), err)
-	}
-	partial := name + ".partial"
-	if err := os.Mkdir(partial, 0o700); err != nil {
-		return err
-	}
-	if err := m.save(ctx, partial); err != nil {
-		return errors.Join(err, os.RemoveAll(partial))
-	}
-	return keep(partial, name)
-}
-
-// save writes the state to an empty folder and ends the machine.
-func (m *Machine) save(ctx context.Context, dir string) error {
-	state, err := m.State(ctx)
-	if err != nil {
-		return err
-	}
-	if state != Paused {
-		if err := m.Pause(ctx); err != nil {
-			return err
-		}
-	}
-	// The program takes what is behind file:// as it is.
-	if err := m.put(ctx, "vm.snapshot", map[string]string{"destination_url": "file://" + dir}); err != nil {
-		return err
-	}
-	if err := m.put(ctx, "vmm.shutdown", nil); err != nil {
-		return err
-	}
-	return m.Wait(ctx)
-}
-
-// keep gives a folder whose files were written its name.
-func keep(partial, name string) error {
-	entries, err := os.ReadDir(partial)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if err := syncFile(filepath.Join(partial, entry.Name())); err != nil {
-			return err
-		}
-	}
-	if err := syncFile(partial); err != nil {
-		return err
-	}
-	if err := os.Rename(partial, name); err != nil {
-		return err
-	}
-	return syncFile(filepath.Dir(name))
-}
-
-func syncFile(name string) error {
-	file, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
-}
-
-// Restore starts a machine from the state in a folder that Snapshot wrote of one
+// Restore starts a machine from the state in a folder that Save wrote of one
 // with the same spec, but for its folder, its serial output, its tap device and
 // its disks, which are copies of those of the snapshot. The context ID is that
 // of the snapshot, which the guest knows. It returns when the machine runs on.
@@ -123,10 +44,10 @@ func (m *Machine) restore(ctx context.Context, spec vm.Spec, name string) error 
 	if err := adaptSnapshot(spec, name, source); err != nil {
 		return fmt.Errorf("read snapshot %s: %w", name, err)
 	}
-	if err := m.put(ctx, "vm.restore", map[string]string{"source_url": "file://" + source}); err != nil {
+	if err := m.client.put(ctx, "vm.restore", map[string]string{"source_url": "file://" + source}); err != nil {
 		return err
 	}
-	return m.Resume(ctx)
+	return m.client.put(ctx, "vm.resume", nil)
 }
 
 // adaptSnapshot makes a folder that is a snapshot with the paths of a machine.
