@@ -86,7 +86,7 @@ func (s *Spec) Validate() error {
 		return fmt.Errorf("there are a tap device and a user network, want one of them")
 	}
 	if s.Tap != nil {
-		if err := s.Tap.validate(); err != nil {
+		if err := s.Tap.Validate(); err != nil {
 			return err
 		}
 	}
@@ -114,8 +114,8 @@ func (s *Spec) Validate() error {
 	return nil
 }
 
-// validate finds the device, as QEMU makes one where it may and there is none.
-func (t *Tap) validate() error {
+// Validate also finds the device: where there is none and QEMU may, it makes one.
+func (t *Tap) Validate() error {
 	const group = 1 // bit of the first byte (IEEE 802)
 	// The rest is what net/core/dev.c's dev_valid_name takes, and no separator of
 	// a hypervisor's options.

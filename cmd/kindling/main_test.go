@@ -51,6 +51,7 @@ func TestMain(m *testing.M) {
 	programs := map[string]func() error{
 		"qemu-system-x86_64": fakeQEMU,
 		"vhost-device-vsock": fakeVhost,
+		"cloud-hypervisor":   fakeCloudHypervisor,
 		"kindling": func() error {
 			main()
 			return nil
