@@ -115,7 +115,7 @@ func (c *client) call(ctx context.Context, method, name string, body []byte, wan
 	case len(answer) > maxAnswer:
 		return nil, fmt.Errorf("answer has more than %d bytes", maxAnswer)
 	case response.StatusCode != want:
-		return nil, refusal(response.Status, answer)
+		return nil, refusal(response.StatusCode, answer)
 	}
 	return answer, nil
 }
@@ -130,7 +130,9 @@ func cause(ctx context.Context, err error) error {
 
 // refusal is an answer that is not the wanted one. Its body is a JSON list of
 // errors, each the next one's effect, or text in older versions.
-func refusal(status string, body []byte) error {
+func refusal(code int, body []byte) error {
+	// The program gives the number alone.
+	status := fmt.Sprintf("%d %s", code, http.StatusText(code))
 	text := strings.TrimSpace(string(body))
 	var list []string
 	if json.Unmarshal(body, &list) == nil {
