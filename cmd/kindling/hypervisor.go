@@ -42,7 +42,8 @@ func (r *request) checkHypervisor() error {
 	case r.Accel == string(qemu.TCG):
 		return errors.New("--hypervisor is cloud-hypervisor, which cannot emulate; --accel tcg needs qemu")
 	case r.Network == networkUser:
-		return errors.New("--hypervisor is cloud-hypervisor, which has no user network; give --net tap,... or --net none, or use qemu")
+		return errors.New("--hypervisor is cloud-hypervisor, which has no user network; " +
+			"give --net tap,... or --net none, or use qemu")
 	}
 	return nil
 }

@@ -34,18 +34,21 @@ var operations = map[string][2]string{
 var schemas = map[string]string{
 	"VmConfig": "cpus:CpusConfig memory:MemoryConfig !payload:PayloadConfig disks:[]DiskConfig net:[]NetConfig rng:RngConfig " +
 		"serial:SerialConfig console:ConsoleConfig vsock:VsockConfig iommu:boolean watchdog:boolean pvpanic:boolean landlock_enable:boolean",
-	"CpusConfig":    "!boot_vcpus:integer>=1 !max_vcpus:integer>=1 kvm_hyperv:boolean max_phys_bits:integer nested:boolean core_scheduling:Vm|Vcpu|Off",
-	"MemoryConfig":  "!size:integer hotplug_size:integer hotplugged_size:integer mergeable:boolean hotplug_method:string shared:boolean hugepages:boolean hugepage_size:integer prefault:boolean reserve:boolean thp:boolean",
+	"CpusConfig": "!boot_vcpus:integer>=1 !max_vcpus:integer>=1 kvm_hyperv:boolean max_phys_bits:integer nested:boolean " +
+		"core_scheduling:Vm|Vcpu|Off",
+	"MemoryConfig": "!size:integer hotplug_size:integer hotplugged_size:integer mergeable:boolean hotplug_method:string " +
+		"shared:boolean hugepages:boolean hugepage_size:integer prefault:boolean reserve:boolean thp:boolean",
 	"PayloadConfig": "firmware:string kernel:string cmdline:string initramfs:string igvm:string host_data:string",
-	"DiskConfig": "path:string readonly:boolean direct:boolean iommu:boolean num_queues:integer queue_size:integer vhost_user:boolean vhost_socket:string " +
-		"pci_segment:integer pci_device_id:integer id:string serial:string rate_limit_group:string backing_files:boolean sparse:boolean " +
+	"DiskConfig": "path:string readonly:boolean direct:boolean iommu:boolean num_queues:integer queue_size:integer " +
+		"vhost_user:boolean vhost_socket:string pci_segment:integer pci_device_id:integer id:string serial:string rate_limit_group:string backing_files:boolean sparse:boolean " +
 		"image_type:FixedVhd|Qcow2|Raw|Vhdx|Unknown lock_granularity:ByteRange|Full",
 	"NetConfig": "tap:string ip:string mask:string mac:string host_mac:string mtu:integer iommu:boolean num_queues:integer queue_size:integer " +
 		"vhost_user:boolean vhost_socket:string vhost_mode:string id:string pci_segment:integer pci_device_id:integer " +
 		"offload_tso:boolean offload_ufo:boolean offload_csum:boolean",
-	"RngConfig":        "id:string pci_segment:integer pci_device_id:integer iommu:boolean !src:string",
-	"SerialConfig":     "file:string socket:string !mode:Off|Pty|Tty|File|Socket|Null",
-	"ConsoleConfig":    "file:string socket:string !mode:Off|Pty|Tty|File|Socket|Null iommu:boolean id:string pci_segment:integer pci_device_id:integer",
+	"RngConfig":    "id:string pci_segment:integer pci_device_id:integer iommu:boolean !src:string",
+	"SerialConfig": "file:string socket:string !mode:Off|Pty|Tty|File|Socket|Null",
+	"ConsoleConfig": "file:string socket:string !mode:Off|Pty|Tty|File|Socket|Null iommu:boolean " +
+		"id:string pci_segment:integer pci_device_id:integer",
 	"VsockConfig":      "!cid:integer>=3 !socket:string iommu:boolean pci_segment:integer pci_device_id:integer id:string",
 	"VmSnapshotConfig": "destination_url:string",
 	"RestoreConfig":    "!source_url:string prefault:boolean memory_restore_mode:Copy|OnDemand resume:boolean",

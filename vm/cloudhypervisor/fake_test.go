@@ -57,7 +57,8 @@ func fakeProgram() error {
 	if f.mode == "fails" {
 		return errors.New("Cannot open /dev/kvm: permission denied")
 	}
-	if _, err := fmt.Fprint(f.events, "{\n  \"timestamp\": {\"secs\": 0, \"nanos\": 1},\n  \"source\": \"vmm\",\n  \"event\": \"starting\",\n  \"properties\": null\n}\n\n"); err != nil {
+	event := "{\n  \"timestamp\": {\"secs\": 0, \"nanos\": 1},\n  \"source\": \"vmm\",\n  \"event\": \"starting\",\n  \"properties\": null\n}\n\n"
+	if _, err := fmt.Fprint(f.events, event); err != nil {
 		return err
 	}
 	listener, err := net.FileListener(os.NewFile(3, "socket"))
@@ -264,7 +265,8 @@ func (f *fake) after(name string) error {
 		f.end <- errors.New("vCPU thread panicked")
 	case f.mode == "resets":
 		fmt.Print("[    1.0] reboot: Restarting system\n")
-		_, err := fmt.Fprint(f.events, `{"source":"vm","event":"booted"}`, "\n\n", `{"timestamp":{"secs":1,"nanos":2},"source":"vm","event":"rebooting","properties":null}`, "\n\n{")
+		_, err := fmt.Fprint(f.events, `{"source":"vm","event":"booted"}`, "\n\n",
+			`{"timestamp":{"secs":1,"nanos":2},"source":"vm","event":"rebooting","properties":null}`, "\n\n{")
 		return err
 	case f.mode == "sends no events":
 		_, err := fmt.Fprint(f.events, "no JSON\n")

@@ -175,7 +175,9 @@ func arguments(spec vm.Spec, platform platform, accel Accel, restored bool) []st
 	}
 	if spec.Tap != nil {
 		// Otherwise QEMU runs scripts as root that say what the host's network is.
-		args = append(args, "-netdev", "tap,id=network,ifname="+spec.Tap.Name+",script=no,downscript=no", "-device", nic+",mac="+spec.Tap.MAC.String())
+		args = append(args,
+			"-netdev", "tap,id=network,ifname="+spec.Tap.Name+",script=no,downscript=no",
+			"-device", nic+",mac="+spec.Tap.MAC.String())
 	}
 	args = append(args,
 		"-qmp", "unix:"+escape(filepath.Join(spec.Dir, monitorName))+",server=on,wait=off",

@@ -28,15 +28,18 @@ type Guest interface {
 	Kill() error
 }
 
+// Start starts a guest with a kernel that speaks on its serial port.
+type Start func(serial io.Writer) (Guest, error)
+
 // ErrNotStarted tells of a guest that its hypervisor refuses, as it does where
 // KVM makes no machine.
 var ErrNotStarted = errors.New("guest does not start")
 
-// Works starts a guest whose serial output has a Linux kernel's first word, and
-// says whether that came. A guest that does not start, or ends by itself without
-// a word, may have other reasons, so the next call tries again; all other answers
-// are kept in cacheDir until this host reboots.
-func Works(ctx context.Context, device, cacheDir string, timeout time.Duration, start func(io.Writer) (Guest, error)) (bool, error) {
+// Works starts a guest and says whether its kernel's first words came. A guest
+// that does not start, or ends by itself without a word, may have other reasons,
+// so the next call tries again; all other answers are kept in cacheDir until this
+// host reboots.
+func Works(ctx context.Context, device, cacheDir string, timeout time.Duration, start Start) (bool, error) {
 	kvm, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
 		return false, nil
@@ -68,7 +71,7 @@ func Works(ctx context.Context, device, cacheDir string, timeout time.Duration, 
 	return works, nil
 }
 
-func try(ctx context.Context, timeout time.Duration, start func(io.Writer) (Guest, error)) (works, certain bool, err error) {
+func try(ctx context.Context, timeout time.Duration, start Start) (works, certain bool, err error) {
 	said := &firstWord{heard: make(chan struct{})}
 	guest, err := start(said)
 	if errors.Is(err, ErrNotStarted) {
