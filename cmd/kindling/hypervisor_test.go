@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,18 +16,34 @@ import (
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
-// fakeCloudHypervisor prints what a machine prints when it is to boot, and ends.
+// fakeCloudHypervisor is a machine with an agent, as fakeQEMU and fakeVhost are.
 func fakeCloudHypervisor() error {
 	listener, err := net.FileListener(os.NewFile(3, "socket"))
 	if err != nil {
 		return err
 	}
-	booted := make(chan struct{})
+	booted, told, failed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
-		_ = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/api/v1/vmm.ping" {
+		failed <- http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var config struct{ Vsock struct{ Socket string } }
+			switch r.URL.Path {
+			case "/api/v1/vmm.ping":
 				_, _ = io.WriteString(w, `{"version":"v48.0"}`)
 				return
+			case "/api/v1/vm.create":
+				if err := json.NewDecoder(r.Body).Decode(&config); err != nil {
+					failed <- err
+				}
+				guest, err := net.Listen("unix", config.Vsock.Socket)
+				if err != nil {
+					failed <- err
+				}
+				go func() {
+					failed <- serveAgent(guest, func(int, syscall.Signal) error {
+						close(told)
+						return nil
+					})
+				}()
 			}
 			w.WriteHeader(http.StatusNoContent)
 			if r.URL.Path == "/api/v1/vm.boot" {
@@ -35,8 +52,21 @@ func fakeCloudHypervisor() error {
 			}
 		}))
 	}()
-	<-booted
+	select {
+	case <-booted:
+	case err := <-failed:
+		return err
+	}
 	fmt.Print(os.Getenv(serialEnv))
+	if os.Getenv(stoppedEnv) == "" {
+		return nil
+	}
+	select {
+	case <-told:
+	case err := <-failed:
+		return err
+	}
+	fmt.Print(os.Getenv(stoppedEnv))
 	return nil
 }
 
@@ -85,6 +115,23 @@ func TestRunWithoutCloudHypervisor(t *testing.T) {
 	got := kindling("run", "--accel", "kvm", "--net", "none", "--hypervisor", "cloud-hypervisor")
 	if want := "kindling: start machine: find hypervisor's program: "; got.Code != 125 || !strings.HasPrefix(got.Stderr, want) {
 		t.Errorf("got %+v, want code 125 and a message that starts with %q", got, want)
+	}
+	h.requireReleased(t)
+}
+
+func TestStopUnderCloudHypervisor(t *testing.T) {
+	h := newHost(t)
+	h.programs = qemutest.Use(t, "cloud-hypervisor", "kindling")
+	t.Setenv(serialEnv, upAndRunning)
+	t.Setenv(stoppedEnv, "bye\r\n"+sentinel(3, "exit code 3"))
+	t.Setenv("KINDLING_ACCEL", "kvm")
+	u := startUser(t, "run", "--name", "web", "--net", "none")
+	u.see(t, "up\n")
+	if diff := cmp.Diff(result{0, "web\n", ""}, kindling("stop", "web")); diff != "" {
+		t.Errorf("stop (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(result{3, "bye\n", ""}, u.wait(t)); diff != "" {
+		t.Errorf("run (-want +got):\n%s", diff)
 	}
 	h.requireReleased(t)
 }
