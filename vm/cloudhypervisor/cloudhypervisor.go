@@ -96,10 +96,12 @@ func start(ctx context.Context, spec vm.Spec, fill func(*Machine) error) (*Machi
 		return nil, err
 	}
 	m, err := launch(program, spec.Dir, spec.Serial)
-	if err != nil {
+	if m == nil {
 		return nil, err
 	}
-	err = m.awaitAnswer(ctx)
+	if err == nil {
+		err = m.awaitAnswer(ctx)
+	}
 	if err == nil {
 		err = fill(m)
 	}
@@ -112,7 +114,8 @@ func start(ctx context.Context, spec vm.Spec, fill func(*Machine) error) (*Machi
 }
 
 // launch starts the program without a machine. It inherits a socket that
-// listens already, so that nobody needs to wait for one.
+// listens already, so that nobody needs to wait for one. The machine comes also
+// with an error about what is closed behind it.
 func launch(program, dir string, serial io.Writer) (_ *Machine, err error) {
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, socketName), Net: "unix"})
 	if err != nil {
