@@ -3,8 +3,10 @@ package vm
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
+	"strings"
 )
 
 // Spec says what machine to start.
@@ -28,6 +30,9 @@ type Spec struct {
 	// Forwards give the guest connections to ports of the host. They need
 	// UserNetwork.
 	Forwards []Forward
+	// Tap gives the guest an interface to a network of the host's. It excludes
+	// UserNetwork.
+	Tap *Tap
 
 	// Serial gets all that the guest writes to its serial port. After an error it
 	// gets no more, and the machine runs on.
@@ -46,9 +51,19 @@ type Forward struct {
 	Guest uint16
 }
 
+// Tap is a tap device of the host that exists and is up, and that this user may
+// use.
+type Tap struct {
+	Name string
+	MAC  net.HardwareAddr // of the guest's end
+}
+
 // MaxDirLength leaves room for a name behind Spec.Dir, and for a port behind
 // that: a Unix socket's address has 107 bytes.
 const MaxDirLength = 80
+
+// maxInterfaceName is IFNAMSIZ of include/uapi/linux/if.h without the NUL.
+const maxInterfaceName = 15
 
 const firstGuestCID = 3 // 0 to 2 are any, local and host: include/uapi/linux/vm_sockets.h
 
@@ -67,6 +82,13 @@ func (s *Spec) Validate() error {
 		return fmt.Errorf("serial output goes nowhere")
 	case len(s.Forwards) > 0 && !s.UserNetwork:
 		return fmt.Errorf("ports are forwarded, but there is no user network")
+	case s.Tap != nil && s.UserNetwork:
+		return fmt.Errorf("there are a tap device and a user network, want one of them")
+	}
+	if s.Tap != nil {
+		if err := s.Tap.Validate(); err != nil {
+			return err
+		}
 	}
 	for _, forward := range s.Forwards {
 		if !forward.Host.Addr().Is4() || forward.Host.Port() == 0 || forward.Guest == 0 {
@@ -88,6 +110,23 @@ func (s *Spec) Validate() error {
 		} else if !info.Mode().IsRegular() {
 			return fmt.Errorf("%q is not a regular file", name)
 		}
+	}
+	return nil
+}
+
+// Validate also finds the device: where there is none and QEMU may, it makes one.
+func (t *Tap) Validate() error {
+	const group = 1 // bit of the first byte (IEEE 802)
+	// The rest is what net/core/dev.c's dev_valid_name takes, and no separator of
+	// a hypervisor's options.
+	if t.Name == "" || len(t.Name) > maxInterfaceName || strings.ContainsAny(t.Name, "/:,= \t\n\"[]") {
+		return fmt.Errorf("tap device is called %q, want 1 to %d characters without separators", t.Name, maxInterfaceName)
+	}
+	if len(t.MAC) != 6 || t.MAC[0]&group != 0 {
+		return fmt.Errorf("MAC address is %q, want 6 bytes, and none of a group", t.MAC)
+	}
+	if _, err := net.InterfaceByName(t.Name); err != nil {
+		return fmt.Errorf("find tap device %s: %w", t.Name, err)
 	}
 	return nil
 }

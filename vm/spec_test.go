@@ -2,6 +2,7 @@ package vm
 
 import (
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -42,6 +43,14 @@ func TestSpecValidate(t *testing.T) {
 		{"forward of IPv6", func(s *Spec) { s.UserNetwork, s.Forwards = true, forwards("[::1]:80", 8080) }, "forward of [::1]:80 to port 8080, want an IPv4"},
 		{"forward of no port", func(s *Spec) { s.UserNetwork, s.Forwards = true, forwards("127.0.0.1:0", 8080) }, "forward of 127.0.0.1:0"},
 		{"forward to no port", func(s *Spec) { s.UserNetwork, s.Forwards = true, forwards("127.0.0.1:80", 0) }, "to port 0, want"},
+		{"tap device", func(s *Spec) { s.Tap = tap("lo", 0x02) }, ""},
+		{"tap device and user network", func(s *Spec) { s.UserNetwork, s.Tap = true, tap("lo", 0x02) }, "want one of them"},
+		{"tap device without a name", func(s *Spec) { s.Tap = tap("", 0x02) }, `tap device is called "", want`},
+		{"tap device with a long name", func(s *Spec) { s.Tap = tap("tap4567890123456", 0x02) }, "want 1 to 15 characters"},
+		{"tap device and an option", func(s *Spec) { s.Tap = tap("lo,fd=3", 0x02) }, `tap device is called "lo,fd=3"`},
+		{"missing tap device", func(s *Spec) { s.Tap = tap("none-such", 0x02) }, "find tap device none-such: route ip+net: no such network interface"},
+		{"MAC of a group", func(s *Spec) { s.Tap = tap("lo", 0x01) }, `MAC address is "01:00:00:00:00:00", want`},
+		{"no MAC", func(s *Spec) { s.Tap = &Tap{Name: "lo"} }, `MAC address is "", want`},
 		{"no kernel", func(s *Spec) { s.Kernel = "" }, "look at file: stat"},
 		{"no initrd", func(s *Spec) { s.Initrd = "none" }, "look at file: stat none"},
 		{"folder as initrd", func(s *Spec) { s.Initrd = "dir" }, `"dir" is not a regular file`},
@@ -63,4 +72,9 @@ func TestSpecValidate(t *testing.T) {
 
 func forwards(host string, guest uint16) []Forward {
 	return []Forward{{Host: netip.MustParseAddrPort(host), Guest: guest}}
+}
+
+// tap is a device with a MAC address that has one byte. Every host has lo.
+func tap(name string, first byte) *Tap {
+	return &Tap{Name: name, MAC: net.HardwareAddr{first, 0, 0, 0, 0, 0}}
 }

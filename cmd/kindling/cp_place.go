@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/kindling-vm/kindling/vm"
 	"github.com/kindling-vm/kindling/vm/agent"
-	"github.com/kindling-vm/kindling/vm/qemu"
 )
 
 // withGuest connects to the agent of a running machine, which may still boot.
@@ -22,7 +22,7 @@ func withGuest(ctx context.Context, name string, use func(context.Context, *agen
 	if err != nil {
 		return err
 	}
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	client, err := agent.NewHybridClient(vm.Vsock(dir))
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindling-vm/kindling/guest/contract"
+	"github.com/kindling-vm/kindling/vm"
 	"github.com/kindling-vm/kindling/vm/agent"
-	"github.com/kindling-vm/kindling/vm/qemu"
 )
 
 // exitTimedOut is the exit code of a command whose time was over, as timeout(1)
@@ -107,7 +107,7 @@ func execIn(ctx context.Context, name string, o agent.ExecOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	client, err := agent.NewHybridClient(vm.Vsock(dir))
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kindling-vm/kindling/vm/qemu"
+	"github.com/kindling-vm/kindling/vm"
 )
 
 // startMachine makes this process that of a machine whose agent answers.
@@ -25,7 +25,7 @@ func startMachineWith(t *testing.T, name string, serve func(net.Listener)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("unix", qemu.Vsock(dir))
+	listener, err := net.Listen("unix", vm.Vsock(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

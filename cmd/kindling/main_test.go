@@ -57,6 +57,7 @@ func TestMain(m *testing.M) {
 		"qemu-system-x86_64":  fakeQEMU,
 		"qemu-system-aarch64": fakeQEMU,
 		"vhost-device-vsock":  fakeVhost,
+		"cloud-hypervisor":    fakeCloudHypervisor,
 		"kindling": func() error {
 			main()
 			return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kindling-vm/kindling/vm"
 	"github.com/kindling-vm/kindling/vm/agent"
 	"github.com/kindling-vm/kindling/vm/qemu"
 )
@@ -72,8 +73,24 @@ func controlMachine(ctx context.Context, state, name string, do func(ctx context
 	if err != nil {
 		return err
 	}
-	if err := do(machine, dir); err != nil {
+	err = onlyQEMU(dir)
+	if err == nil {
+		err = do(machine, dir)
+	}
+	if err != nil {
 		return fmt.Errorf("machine %s: %w", name, err)
+	}
+	return nil
+}
+
+// onlyQEMU refuses a machine that another hypervisor runs.
+func onlyQEMU(dir string) error {
+	r, err := readRecord(dir)
+	if err != nil {
+		return err
+	}
+	if r.Hypervisor != hypervisorQEMU {
+		return fmt.Errorf("it runs under %s, and kindling pauses and saves machines under qemu only", r.Hypervisor)
 	}
 	return nil
 }
@@ -91,7 +108,7 @@ func resumeMachine(ctx context.Context, dir string) error {
 
 // withAgent calls the agent of a machine, as soon as it listens.
 func withAgent(ctx context.Context, dir string, call func(*agent.Client) error) (err error) {
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	client, err := agent.NewHybridClient(vm.Vsock(dir))
 	if err != nil {
 		return err
 	}

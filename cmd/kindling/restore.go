@@ -68,7 +68,7 @@ of run: 125 where something is missing.`,
 			if err != nil {
 				return err
 			}
-			r.Accel, r.Memory, r.CPUs, r.Network, r.Arch, r.Image = s.Accel, s.MemoryMiB, s.CPUs, s.Network, boot.Arch, s.Image
+			r.Accel, r.Memory, r.CPUs, r.Network, r.Arch, r.Image, r.Hypervisor = s.Accel, s.MemoryMiB, s.CPUs, s.Network, boot.Arch, s.Image, hypervisorQEMU
 			if r.Manifest == "" {
 				if r.Manifest, err = builtSetOf(boot.SetID, boot.Arch); err != nil {
 					return err
@@ -167,7 +167,7 @@ func checkRestorable(ctx context.Context, boot *system.Snapshot, set *system.Set
 
 // restore starts a machine of a snapshot and makes it one of its own. One that is
 // not does not stay.
-func (r *request) restore(ctx context.Context, spec vm.Spec, accel qemu.Accel) (*qemu.Machine, error) {
+func (r *request) restore(ctx context.Context, spec vm.Spec, accel qemu.Accel) (vm.Machine, error) {
 	machine, err := qemu.Restore(ctx, spec, accel, filepath.Join(r.Snapshot, memoryFile))
 	if err != nil {
 		return nil, err

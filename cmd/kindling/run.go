@@ -49,7 +49,8 @@ type request struct {
 	Volumes   []string // as -v has them
 	Remove    bool     // leave nothing of the machine when it has ended
 
-	Snapshot string // folder that the machine is restored from, "" for one that boots
+	Snapshot   string // folder that the machine is restored from, "" for one that boots
+	Hypervisor string // as --hypervisor has it
 
 	Image   string   // "" is the base system
 	Command []string // in place of the image's own, if any
@@ -83,7 +84,12 @@ disks are gone. A name can be used again as soon as its machine has ended.
 
 The guest reaches what this host reaches, as 10.0.2.15 behind a router; the
 host itself, also what listens on its loopback only, is 10.0.2.2 to the guest.
-Nothing reaches the guest but through -p. With --net none it has no network.
+Nothing reaches the guest but through -p. With --net none it has no network, and
+a tap device of this host puts it into a network of the host's:
+    --net tap,ifname=NAME,ip=ADDRESS/BITS[,gateway=ADDRESS][,dns=ADDRESS][,mac=MAC]
+
+Machines run under QEMU, or under Cloud Hypervisor where that is installed, KVM
+works and the guest needs no user network; --hypervisor settles it.
 
 A volume's SOURCE is a raw disk image with ext4, erofs or squashfs, or a folder,
 which the guest gets a copy of. Its mode is
@@ -118,12 +124,13 @@ which the guest gets a copy of. Its mode is
 	flags.StringVar(&r.Name, "name", "", "`NAME` of the machine, for kindling exec (default: a random one)")
 	addSetChoice(cmd, &r.setChoice)
 	flags.StringVar(&r.Accel, "accel", "auto", "run the guest by `HOW`: auto, kvm or tcg (emulation)")
+	flags.StringVar(&r.Hypervisor, "hypervisor", hypervisorAuto, "run the machine by `PROGRAM`: auto, cloud-hypervisor or qemu")
 	flags.IntVarP(&r.Memory, "memory", "m", 512, "guest memory in `MiB`")
 	flags.IntVar(&r.CPUs, "cpus", 1, "`NUMBER` of virtual CPUs")
 	flags.StringVar(&r.Timeline, "timeline", "", "write where the time went to `FILE`: a picture, .svg, or a trace, .json")
 	flags.StringArrayVarP(&r.Env, "env", "e", nil,
 		"set an environment variable, `NAME=VALUE`, or NAME to pass it on; can be repeated")
-	flags.StringVar(&r.Network, "net", networkUser, "`NETWORK` of the guest: user or none")
+	flags.StringVar(&r.Network, "net", networkUser, "`NETWORK` of the guest: user, none or tap,OPTION=VALUE...")
 	flags.StringArrayVarP(&r.Volumes, "volume", "v", nil,
 		"mount a disk image or a copy of a folder, `SOURCE:PATH[:ro|rw|overlay]`; can be repeated")
 	addMachineFlags(cmd, &r, &detach)
@@ -173,10 +180,8 @@ func (r *request) check() error {
 		return fmt.Errorf("--cpus is %d, want at least 1", r.CPUs)
 	case r.Timeout < 0:
 		return fmt.Errorf("--timeout is %v, want a positive time", r.Timeout)
-	case r.Network != networkUser && r.Network != networkNone:
-		return fmt.Errorf("--net is %q, want user or none", r.Network)
-	case r.Network == networkNone && len(r.Publish) > 0:
-		return errors.New("--publish needs a network, but --net is none")
+	case r.Network != networkUser && len(r.Publish) > 0:
+		return fmt.Errorf("--publish needs --net user, but --net is %s", r.Network)
 	}
 	if r.Name != "" {
 		if err := checkName(r.Name); err != nil {
@@ -189,7 +194,8 @@ func (r *request) check() error {
 	_, envErr := environment(r.Env)
 	_, portErr := parsePublish(r.Publish)
 	_, volumeErr := parseVolumes(r.Volumes)
-	return errors.Join(envErr, portErr, volumeErr, r.checkTimeline())
+	_, networkErr := parseNetwork(r.Network)
+	return errors.Join(envErr, portErr, volumeErr, networkErr, r.checkHypervisor(), r.checkTimeline())
 }
 
 // run runs a machine to its end and calls started, with the machine's folder,
@@ -227,24 +233,23 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 	if err != nil {
 		return err
 	}
-	if r.Accel == "auto" {
-		probed := times.Begin("KVM probe")
-		accel, err = qemu.Probe(ctx, set.Arch, set.Kernel, state)
-		probed()
-		if err != nil {
-			return err
-		}
+	probed := times.Begin("KVM probe")
+	launcher, err := r.chooseLauncher(ctx, set, spec, state)
+	probed()
+	if err != nil {
+		return err
 	}
-	record.Accel, record.Started = string(accel), time.Now().UTC()
+	accel = launcher.accel
+	record.Hypervisor, record.Accel, record.Started = launcher.hypervisor, string(launcher.accel), time.Now().UTC()
 	if err := record.write(dir); err != nil {
 		return err
 	}
 	// Nobody but this run writes to this log, so its exit sentinel is this run's.
 	err = r.withSerial(dir, stdout, func(serial io.Writer) error {
 		spec.Serial = r.watch(times, serial)
-		start := func() (*qemu.Machine, error) { return qemu.Start(ctx, *spec, accel) }
+		start := func() (vm.Machine, error) { return launcher.start(ctx, *spec) }
 		if r.Snapshot != "" {
-			start = func() (*qemu.Machine, error) { return r.restore(ctx, *spec, accel) }
+			start = func() (vm.Machine, error) { return r.restore(ctx, *spec, launcher.accel) }
 		}
 		launched := times.BeginHypervisor()
 		defer times.HypervisorEnded()
@@ -271,6 +276,10 @@ func (r *request) prepare(
 	if err := checkFree(forwards); err != nil {
 		return nil, nil, err
 	}
+	tap, err := r.findTap()
+	if err != nil {
+		return nil, nil, err
+	}
 	volumes, err := parseVolumes(r.Volumes)
 	if err != nil {
 		return nil, nil, err
@@ -295,7 +304,7 @@ func (r *request) prepare(
 	spec := &vm.Spec{
 		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: set.CommandLine,
 		MemoryMiB: r.Memory, CPUs: r.CPUs, Disks: disks, CID: guestCID,
-		UserNetwork: r.Network == networkUser, Forwards: forwards,
+		UserNetwork: r.Network == networkUser, Forwards: forwards, Tap: tap,
 	}
 	return spec, newRecord(r, set, spec, config.Argv(), slices.Sorted(maps.Keys(config.Env)), volumes), nil
 }
@@ -310,6 +319,13 @@ func (r *request) guestConfig(image v1.Image) (*contract.Config, error) {
 		return nil, err
 	}
 	maps.Copy(config.Env, env)
+	network, err := parseNetwork(r.Network)
+	if err != nil {
+		return nil, err
+	}
+	if network != nil {
+		network.apply(config)
+	}
 	if r.Network == networkUser {
 		setUserNetwork(config)
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/vm"
 	"github.com/kindling-vm/kindling/vm/agent"
-	"github.com/kindling-vm/kindling/vm/qemu"
 )
 
 const (
@@ -122,7 +121,7 @@ func lastLines(text string, count int) string {
 }
 
 // boot runs a machine to its end, which ctx or a second signal can bring about.
-func boot(ctx context.Context, dir string, start func() (*qemu.Machine, error), started func() error) error {
+func boot(ctx context.Context, dir string, start func() (vm.Machine, error), started func() error) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, stopSignals...)
 	defer signal.Stop(signals)

@@ -19,9 +19,6 @@ import (
 // syncTime is how long a guest has to set its clock.
 const syncTime = 30 * time.Second
 
-// hypervisorQEMU is QEMU's name in a snapshot's record.
-const hypervisorQEMU = "qemu"
-
 func snapshotCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "snapshot VM DIR",
@@ -66,6 +63,9 @@ func takeSnapshot(ctx context.Context, state, name, target string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if err := onlyQEMU(dir); err != nil {
+		return fmt.Errorf("machine %s: %w", name, err)
 	}
 	err = writeSnapshot(target, func(folder string) (*snapshot, error) { return saveMachine(machine, dir, folder, r) })
 	if err != nil {

@@ -24,23 +24,24 @@ import (
 // record is what is known of a machine that was started. Of its environment it
 // has the names only, since values are often secrets.
 type record struct {
-	Name      string    `json:"name"`
-	Image     string    `json:"image"` // "" is the set's base system
-	Command   []string  `json:"command"`
-	Env       []string  `json:"env"`
-	Set       string    `json:"set"` // ID of the artifact set
-	Arch      string    `json:"arch"`
-	Boot      *bootInfo `json:"boot,omitempty"`
-	Accel     string    `json:"accel"`
-	MemoryMiB int       `json:"memory_mib"`
-	CPUs      int       `json:"cpus"`
-	Network   string    `json:"network"`
-	Ports     []port    `json:"ports"`
-	Volumes   []volume  `json:"volumes"`
-	Disks     []disk    `json:"disks"`
-	Remove    bool      `json:"remove"`             // nothing is to be kept of it
-	Snapshot  string    `json:"snapshot,omitempty"` // folder that it was restored from
-	Started   time.Time `json:"started,omitzero"`
+	Name       string    `json:"name"`
+	Image      string    `json:"image"` // "" is the set's base system
+	Command    []string  `json:"command"`
+	Env        []string  `json:"env"`
+	Set        string    `json:"set"` // ID of the artifact set
+	Arch       string    `json:"arch"`
+	Boot       *bootInfo `json:"boot,omitempty"`
+	Hypervisor string    `json:"hypervisor"`
+	Accel      string    `json:"accel"`
+	MemoryMiB  int       `json:"memory_mib"`
+	CPUs       int       `json:"cpus"`
+	Network    string    `json:"network"`
+	Ports      []port    `json:"ports"`
+	Volumes    []volume  `json:"volumes"`
+	Disks      []disk    `json:"disks"`
+	Remove     bool      `json:"remove"`             // nothing is to be kept of it
+	Snapshot   string    `json:"snapshot,omitempty"` // folder that it was restored from
+	Started    time.Time `json:"started,omitzero"`
 
 	Ended    *time.Time `json:"ended,omitempty"`
 	ExitCode *int       `json:"exit_code,omitempty"` // that of kindling run

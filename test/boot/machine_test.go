@@ -139,7 +139,7 @@ func boot(t testing.TB, o options) machine {
 		t.Fatal(err)
 	}
 	if o.running != nil {
-		o.running(ctx, qemu.Vsock(dir))
+		o.running(ctx, vm.Vsock(dir))
 	}
 	err = errors.Join(running.Wait(ctx), app.Flush(), capped.Close())
 	serial, readErr := os.ReadFile(serialLog)

@@ -156,7 +156,7 @@ func requireRefusesCut(t *testing.T, ctx context.Context, spec vm.Spec, accel qe
 // connect reaches the agent anew.
 func connect(t *testing.T, ctx context.Context, dir string) *copied {
 	t.Helper()
-	client, err := agent.NewHybridClient(qemu.Vsock(dir))
+	client, err := agent.NewHybridClient(vm.Vsock(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

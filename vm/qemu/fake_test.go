@@ -4,10 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -32,8 +30,6 @@ func TestMain(m *testing.M) {
 	programs := map[string]func() error{
 		"qemu-system-x86_64": fakeQEMU,
 		"vhost-device-vsock": fakeVhost,
-		"parent":             parent,
-		"child":              child,
 	}
 	qemutest.Main(m, programs)
 }
@@ -122,26 +118,6 @@ func forever() error {
 	defer write.Close()
 	_, err = read.Read(make([]byte, 1))
 	return err
-}
-
-// parent starts a child as machines' programs are started.
-func parent() error {
-	cmd := exec.Command(filepath.Join(filepath.Dir(os.Args[0]), "child"))
-	cmd.ExtraFiles = []*os.File{os.NewFile(3, "pipe")}
-	p, err := startProcess(cmd, io.Discard)
-	if err != nil {
-		return err
-	}
-	<-p.done
-	return p.err
-}
-
-// child tells its parent's parent that it runs.
-func child() error {
-	if _, err := os.NewFile(3, "pipe").Write([]byte("up")); err != nil {
-		return err
-	}
-	return forever()
 }
 
 // requireError checks that an error has some texts, none of which is "".

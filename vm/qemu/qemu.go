@@ -16,16 +16,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/internal/process"
 )
 
 const (
-	vsockName = "vsock.sock"
 	vhostName = "vhost.sock"
-
 	// socketTimeout bounds how long a program takes to listen.
 	socketTimeout = 10 * time.Second
 )
@@ -47,7 +47,7 @@ var platforms = map[string]platform{
 // Machine is a running machine.
 type Machine struct {
 	dir         string
-	qemu, vhost *process
+	qemu, vhost *process.Process
 }
 
 // Start starts a machine. It returns when the hypervisor runs, which says
@@ -81,10 +81,10 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	}
 	socket := filepath.Join(spec.Dir, vhostName)
 	m := &Machine{dir: spec.Dir}
-	m.vhost, err = startProcess(exec.Command(vhost,
+	m.vhost, err = process.Start(exec.Command(vhost,
 		"--guest-cid", strconv.FormatUint(uint64(spec.CID), 10),
 		"--socket", socket,
-		"--uds-path", Vsock(spec.Dir)), io.Discard)
+		"--uds-path", vm.Vsock(spec.Dir)), io.Discard)
 	if err != nil {
 		return nil, err
 	}
@@ -96,17 +96,11 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	if err := awaitSocket(ctx, socket, m.vhost, isThere); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
-	m.qemu, err = startProcess(exec.Command(qemu, arguments(spec, platform, accel, restored)...), spec.Serial)
+	m.qemu, err = process.Start(exec.Command(qemu, arguments(spec, platform, accel, restored)...), spec.Serial)
 	if err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
 	return m, nil
-}
-
-// Vsock is the path of the Unix socket in a machine's folder that speaks the
-// hybrid vsock protocol: CONNECT port, OK.
-func Vsock(dir string) string {
-	return filepath.Join(dir, vsockName)
 }
 
 // Wait waits until the machine has powered off and Spec.Serial has all of its
@@ -115,30 +109,30 @@ func Vsock(dir string) string {
 // failed has what it printed.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
-	case <-m.qemu.done:
+	case <-m.qemu.Done():
 		return m.ended()
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), m.Kill())
-	case <-m.vhost.done:
+	case <-m.vhost.Done():
 	}
 	// QEMU may end for that reason, or for the one that ended both.
-	timer := time.NewTimer(drainTime)
+	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
-	case <-m.qemu.done:
+	case <-m.qemu.Done():
 		return m.ended()
 	case <-timer.C:
-		err := cmp.Or(m.vhost.err, errors.New("vhost-device-vsock has ended"))
-		return errors.Join(fmt.Errorf("lose guest's vsock: %w", err), m.qemu.kill())
+		err := cmp.Or(m.vhost.Err(), errors.New("vhost-device-vsock has ended"))
+		return errors.Join(fmt.Errorf("lose guest's vsock: %w", err), m.qemu.Kill())
 	}
 }
 
 // ended is the outcome of a machine whose QEMU has ended.
 func (m *Machine) ended() error {
-	err := m.vhost.kill()
-	if m.qemu.err != nil {
+	err := m.vhost.Kill()
+	if m.qemu.Err() != nil {
 		// QEMU fails where vhost-device-vsock has ended before.
-		err = errors.Join(m.qemu.err, m.vhost.err, err)
+		err = errors.Join(m.qemu.Err(), m.vhost.Err(), err)
 	}
 	return err
 }
@@ -147,9 +141,9 @@ func (m *Machine) ended() error {
 func (m *Machine) Kill() error {
 	var err error
 	if m.qemu != nil {
-		err = m.qemu.kill()
+		err = m.qemu.Kill()
 	}
-	return errors.Join(err, m.vhost.kill())
+	return errors.Join(err, m.vhost.Kill())
 }
 
 func find(name, pkg string) (string, error) {
@@ -187,13 +181,20 @@ func arguments(spec vm.Spec, platform platform, accel Accel, restored bool) []st
 			"-blockdev", fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=%s", i, readOnly, escape(disk.Path)),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
+	// Nothing boots from the network, so it needs no ROM.
+	const nic = "virtio-net-pci,netdev=network,romfile="
 	if spec.UserNetwork {
 		network := "user,id=network"
 		for _, forward := range spec.Forwards {
 			network += fmt.Sprintf(",hostfwd=tcp:%v-:%d", forward.Host, forward.Guest)
 		}
-		// Nothing boots from it, so it needs no ROM.
-		args = append(args, "-netdev", network, "-device", "virtio-net-pci,netdev=network,romfile=")
+		args = append(args, "-netdev", network, "-device", nic)
+	}
+	if spec.Tap != nil {
+		// Otherwise QEMU runs scripts as root that say what the host's network is.
+		args = append(args,
+			"-netdev", "tap,id=network,ifname="+spec.Tap.Name+",script=no,downscript=no",
+			"-device", nic+",mac="+spec.Tap.MAC.String())
 	}
 	args = append(args,
 		"-qmp", "unix:"+escape(filepath.Join(spec.Dir, monitorName))+",server=on,wait=off",
@@ -217,8 +218,8 @@ func (p platform) cpuFor(accel Accel) string {
 
 // awaitSocket waits until a program has made its socket: until try does not fail
 // for want of one.
-func awaitSocket(ctx context.Context, name string, p *process, try func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, socketTimeout, fmt.Errorf("%s did not listen within %v", p.name(), socketTimeout))
+func awaitSocket(ctx context.Context, name string, p *process.Process, try func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, socketTimeout, fmt.Errorf("%s did not listen within %v", p.Name(), socketTimeout))
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -229,11 +230,16 @@ func awaitSocket(ctx context.Context, name string, p *process, try func() error)
 			return fmt.Errorf("wait for socket: %w", err)
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("wait for socket %s: %w", name, cmp.Or(p.err, fmt.Errorf("%s has ended", p.name())))
+		case <-p.Done():
+			return fmt.Errorf("wait for socket %s: %w", name, cmp.Or(p.Err(), fmt.Errorf("%s has ended", p.Name())))
 		case <-ctx.Done():
 			return fmt.Errorf("wait for socket %s: %w", name, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}
+}
+
+// escape protects a value's commas from QEMU's option parser.
+func escape(value string) string {
+	return strings.ReplaceAll(value, ",", ",,")
 }

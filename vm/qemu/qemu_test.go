@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -87,6 +88,11 @@ func TestArguments(t *testing.T) {
 		}, concat(plain, []string{
 			"-netdev", "user,id=network,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:0.0.0.0:2222-:22",
 			"-device", "virtio-net-pci,netdev=network,romfile="}, vsock)},
+		{"tap device", TCG, func(s *vm.Spec) {
+			s.Tap = &vm.Tap{Name: "tap0", MAC: net.HardwareAddr{2, 0, 10, 0, 0, 255}}
+		}, concat(plain, []string{
+			"-netdev", "tap,id=network,ifname=tap0,script=no,downscript=no",
+			"-device", "virtio-net-pci,netdev=network,romfile=,mac=02:00:0a:00:00:ff"}, vsock)},
 		{"commas only where QEMU parses them", TCG, func(s *vm.Spec) {
 			s.Dir, s.Kernel, s.Cmdline = "/m, n=1", "/a,b/vmlinux", "console=ttyS0,115200"
 			s.Disks = []vm.Disk{{Path: "/m, n=1/root.ext4", ReadOnly: true}, {Path: "/m, n=1/overlay.raw"}}

@@ -85,7 +85,7 @@ func restore(ctx context.Context, spec vm.Spec, accel Accel, name string) (*Mach
 	}
 	if err := m.resume(ctx, name); err != nil {
 		killErr := m.Kill()
-		return nil, errors.Join(err, m.qemu.err, killErr)
+		return nil, errors.Join(err, m.qemu.Err(), killErr)
 	}
 	return m, nil
 }

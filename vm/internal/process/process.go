@@ -1,4 +1,6 @@
-package qemu
+// Package process runs the programs that a machine consists of. It knows
+// nothing of what they do.
+package process
 
 import (
 	"errors"
@@ -23,8 +25,8 @@ const (
 	drainTime = time.Second
 )
 
-// process is a running program that ends with this process at the latest.
-type process struct {
+// Process is a running program that ends with this process at the latest.
+type Process struct {
 	cmd      *exec.Cmd
 	killOnce sync.Once
 	killed   chan struct{}
@@ -32,10 +34,10 @@ type process struct {
 	err      error         // why it ended, once done is closed; being killed is none
 }
 
-// startProcess starts a program. Its output goes to stdout, however long that
-// takes.
-func startProcess(cmd *exec.Cmd, stdout io.Writer) (*process, error) {
-	p := &process{cmd: cmd, killed: make(chan struct{}), done: make(chan struct{})}
+// Start starts a program. Its output goes to stdout, however long that takes.
+// cmd.ExtraFiles stay the caller's to close.
+func Start(cmd *exec.Cmd, stdout io.Writer) (*Process, error) {
+	p := &Process{cmd: cmd, killed: make(chan struct{}), done: make(chan struct{})}
 	said := &head{}
 	cmd.Stderr = said
 	// A grandchild that keeps it open must not keep us waiting.
@@ -47,7 +49,7 @@ func startProcess(cmd *exec.Cmd, stdout io.Writer) (*process, error) {
 	}
 	output, write, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name(), err)
+		return nil, fmt.Errorf("start %s: %w", p.Name(), err)
 	}
 	cmd.Stdout = write
 	started := make(chan error)
@@ -62,13 +64,13 @@ func startProcess(cmd *exec.Cmd, stdout io.Writer) (*process, error) {
 		}
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name(), errors.Join(err, output.Close()))
+		return nil, fmt.Errorf("start %s: %w", p.Name(), errors.Join(err, output.Close()))
 	}
 	return p, nil
 }
 
 // wait copies the program's output and waits for its end.
-func (p *process) wait(output *os.File, stdout io.Writer, said *head) {
+func (p *Process) wait(output *os.File, stdout io.Writer, said *head) {
 	defer close(p.done)
 	copied := make(chan error, 1)
 	go func() {
@@ -80,7 +82,7 @@ func (p *process) wait(output *os.File, stdout io.Writer, said *head) {
 		err = nil
 	}
 	if err != nil {
-		p.err = fmt.Errorf("%s: %w", p.name(), err)
+		p.err = fmt.Errorf("%s: %w", p.Name(), err)
 		if text := strings.TrimSpace(said.String()); text != "" {
 			p.err = fmt.Errorf("%w: %s", p.err, text)
 		}
@@ -97,18 +99,26 @@ func (p *process) wait(output *os.File, stdout io.Writer, said *head) {
 	}
 }
 
-// kill ends the program, if it has not ended, and waits for its end. What it
-// left to tell is in p.err.
-func (p *process) kill() error {
+// Done is closed when the program has ended and its output is written.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err is why the program ended, with the first of what it said on its standard
+// error. It is for use once Done is closed. Neither success nor a Kill is an
+// error.
+func (p *Process) Err() error { return p.err }
+
+// Kill ends the program, if it has not ended, and waits for its end. What it
+// left to tell is in Err.
+func (p *Process) Kill() error {
 	p.killOnce.Do(func() { close(p.killed) })
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill %s: %w", p.name(), err)
+		return fmt.Errorf("kill %s: %w", p.Name(), err)
 	}
 	<-p.done
 	return nil
 }
 
-func (p *process) wasKilled() bool {
+func (p *Process) wasKilled() bool {
 	select {
 	case <-p.killed:
 		return true
@@ -122,7 +132,8 @@ func isKill(state *os.ProcessState) bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-func (p *process) name() string { return filepath.Base(p.cmd.Path) }
+// Name is the name of the program's file.
+func (p *Process) Name() string { return filepath.Base(p.cmd.Path) }
 
 // head keeps the first bytes written to it. A grandchild may write while it is
 // read.
@@ -142,9 +153,4 @@ func (h *head) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return string(h.bytes)
-}
-
-// escape protects a value's commas from QEMU's option parser.
-func escape(value string) string {
-	return strings.ReplaceAll(value, ",", ",,")
 }

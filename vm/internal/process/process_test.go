@@ -1,4 +1,4 @@
-package qemu
+package process
 
 import (
 	"bytes"
@@ -16,19 +16,19 @@ import (
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
-// startFake starts the fake QEMU outside of a machine.
-func startFake(t *testing.T, mode string, stdout io.Writer) (p *process, programs *qemutest.Programs) {
+// startFake starts the fake program.
+func startFake(t *testing.T, mode string, stdout io.Writer) (p *Process, programs *qemutest.Programs) {
 	t.Helper()
-	programs = qemutest.Use(t, "qemu-system-x86_64")
-	t.Setenv(qemuEnv, mode)
-	p, err := startProcess(exec.Command("qemu-system-x86_64"), stdout)
+	programs = qemutest.Use(t, "program")
+	t.Setenv(programEnv, mode)
+	p, err := Start(exec.Command("program"), stdout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p, programs
 }
 
-func (p *process) await(t *testing.T) {
+func await(t *testing.T, p *Process) {
 	t.Helper()
 	select {
 	case <-p.done:
@@ -40,7 +40,7 @@ func (p *process) await(t *testing.T) {
 func TestProcessOutput(t *testing.T) {
 	var got bytes.Buffer
 	p, _ := startFake(t, "prints", &got)
-	p.await(t)
+	await(t, p)
 	if p.err != nil {
 		t.Error(p.err)
 	}
@@ -52,13 +52,13 @@ func TestProcessOutput(t *testing.T) {
 
 func TestProcessFails(t *testing.T) {
 	p, _ := startFake(t, "fails", io.Discard)
-	p.await(t)
-	want := "qemu-system-x86_64: exit status 1: -blockdev driver=raw: could not open disk"
+	await(t, p)
+	want := "program: exit status 1: could not open disk"
 	if p.err == nil || p.err.Error() != want {
 		t.Errorf("got error %v, want %s", p.err, want)
 	}
 	// A kill comes too late and changes nothing.
-	if err := p.kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		t.Error(err)
 	}
 	requireError(t, p.err, want)
@@ -69,9 +69,9 @@ func TestProcessSaysNothing(t *testing.T) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	p.await(t)
+	await(t, p)
 	programs.RequireGone(t)
-	if want := "qemu-system-x86_64: signal: killed"; p.err == nil || p.err.Error() != want {
+	if want := "program: signal: killed"; p.err == nil || p.err.Error() != want {
 		t.Errorf("got error %v, want %s", p.err, want)
 	}
 }
@@ -90,8 +90,8 @@ func TestProcessSaysMuch(t *testing.T) {
 
 func TestProcessMissing(t *testing.T) {
 	qemutest.Use(t)
-	_, err := startProcess(exec.Command("qemu-system-x86_64"), io.Discard)
-	requireError(t, err, "start qemu-system-x86_64: ", "not found")
+	_, err := Start(exec.Command("program"), io.Discard)
+	requireError(t, err, "start program: ", "not found")
 }
 
 // failing is a full disk.
@@ -102,7 +102,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 func TestProcessOutputFails(t *testing.T) {
 	want := errors.New("disk is full")
 	p, _ := startFake(t, "prints", failing{want})
-	p.await(t)
+	await(t, p)
 	if !errors.Is(p.err, want) {
 		t.Errorf("got error %v, want %v", p.err, want)
 	}
@@ -118,14 +118,14 @@ func TestProcessKill(t *testing.T) {
 	var group sync.WaitGroup
 	for range 3 {
 		group.Go(func() {
-			if err := p.kill(); err != nil {
+			if err := p.Kill(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	group.Wait()
 	programs.RequireGone(t)
-	if err := p.kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		t.Errorf("kill once more: %v", err)
 	}
 	if p.err != nil {
@@ -147,7 +147,7 @@ func TestProcessKillWithStuckOutput(t *testing.T) {
 	defer close(stdout.leave)
 	p, programs := startFake(t, "starts", stdout)
 	<-stdout.entered
-	if err := p.kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		t.Error(err)
 	}
 	programs.RequireGone(t)
