@@ -136,7 +136,7 @@ func TestRunSetFails(t *testing.T) {
 		{"kernel that is no name", []string{"--kernel", "../6"}, "kernel \"../6\": unsupported version\n"},
 		{"no data directory", []string{"--data-dir", "/nonexistent", "--kernel", "6.1.0"},
 			"find artifact set: kernel 6.1.0 for x86_64 is not installed: install a set that has it, with kindling install\n"},
-		{"arch of manifest", []string{"--arch", "aarch64"}, "open artifact set " + os.Getenv("KINDLING_ARTIFACTS") + ": it has nothing for aarch64\n"},
+		{"arch of manifest", []string{"--arch", "aarch64"}, "open artifact set " + os.Getenv("KINDLING_ARTIFACTS") + ": unsupported architecture: it has nothing for aarch64\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
