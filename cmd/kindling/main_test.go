@@ -169,6 +169,7 @@ func newHost(t *testing.T) *host {
 	t.Setenv("BUILD_WORKING_DIRECTORY", "")
 	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock", "kindling")
 	t.Setenv("KINDLING_STATE_DIR", state)
+	t.Setenv("KINDLING_CACHE_DIR", filepath.Join(state, "cache"))
 	t.Setenv("KINDLING_ARTIFACTS", writeArtifacts(t))
 	t.Setenv("KINDLING_ACCEL", "tcg")
 	return &host{state: state, programs: programs}
