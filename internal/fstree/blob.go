@@ -122,7 +122,9 @@ func (t *Tree) addBlob(compressed, uncompressed *verifier) (err error) {
 	}()
 	uncompressed.r = decoder
 	if isCompressed {
-		return t.addTar(&ratioReader{t: t, r: uncompressed, compressed: compressed})
+		ahead := newReadAhead(&ratioReader{t: t, r: decoder, compressed: compressed})
+		defer ahead.close()
+		uncompressed.r = ahead
 	}
 	return t.addTar(uncompressed)
 }
