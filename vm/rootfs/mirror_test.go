@@ -1,11 +1,14 @@
 package rootfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -138,5 +141,54 @@ func TestLoadDocuments(t *testing.T) {
 	_, err := Load(t.Context(), host+"/app@"+manifest.String(), arm64, Options{Documents: kept})
 	if want := `no image is for "linux/arm64", there is ["linux/amd64"]`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("kept image of another platform: got error %v, want %s", err, want)
+	}
+}
+
+// breaking answers requests for a layer with half of it, a number of times.
+func breaking(handler http.Handler, layer string, times int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, layer) || times == 0 {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		times--
+		recorded := httptest.NewRecorder()
+		handler.ServeHTTP(recorded, r)
+		w.Header().Set("Content-Length", strconv.Itoa(recorded.Body.Len()))
+		if _, err := w.Write(recorded.Body.Bytes()[:recorded.Body.Len()/2]); err != nil {
+			panic(err)
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			panic(err)
+		}
+		panic(http.ErrAbortHandler)
+	})
+}
+
+func TestLoadResumes(t *testing.T) {
+	img := newImage(t, amd64)
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := digestOf(t, layers[0]).String()
+	origin := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	reference, err := name.ParseReference(serve(t, origin) + "/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(reference, img); err != nil {
+		t.Fatal(err)
+	}
+	const always = 1000
+	if err := writeFrom(t, serve(t, breaking(origin, layer, maxResumes))+"/app:1", Options{}); err != nil {
+		t.Errorf("connection that breaks a few times: %v", err)
+	}
+	broken := serve(t, breaking(origin, layer, always))
+	if err := writeFrom(t, broken+"/app:1", Options{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("connection that always breaks: got error %v, want %v", err, io.ErrUnexpectedEOF)
+	}
+	if err := writeFrom(t, reference.Name(), Options{Mirrors: []string{broken}}); err != nil {
+		t.Errorf("mirror whose connection breaks: %v", err)
 	}
 }

@@ -157,14 +157,10 @@ func mediaTypeOf(data []byte) types.MediaType {
 }
 
 // open is the image's ociimage.Source.
-func (r *repositories) open(desc v1.Descriptor) (blob io.ReadCloser, err error) {
+func (r *repositories) open(desc v1.Descriptor) (io.ReadCloser, error) {
 	isManifest := desc.MediaType.IsIndex() || desc.MediaType.IsImage()
 	if !isManifest && !desc.MediaType.IsConfig() {
-		err = r.try(func(repo name.Repository) (err error) {
-			blob, err = r.openBlob(repo, desc.Digest)
-			return err
-		})
-		return blob, err
+		return r.openLayer(desc.Digest)
 	}
 	if data := r.kept(desc.Digest); data != nil {
 		return io.NopCloser(bytes.NewReader(data)), nil
