@@ -208,3 +208,51 @@ func TestTransfersDelay(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestRunTogether is about processes that want the same disk at the same time,
+// and run from it together.
+func TestRunTogether(t *testing.T) {
+	h := newHost(t)
+	t.Setenv(serialEnv, exited("hi\r\n", 0))
+	root := writeRootTar(t)
+	var users []*user
+	for range 4 {
+		users = append(users, startUser(t, "run", root, "--", "/app"))
+	}
+	for _, u := range users {
+		if diff := cmp.Diff(result{0, "hi\n", ""}, u.wait(t)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	disks, err := os.ReadDir(filepath.Join(h.state, "cache", "disks"))
+	if err != nil || len(disks) != 1 {
+		t.Errorf("got disks %v, error %v, want one", disks, err)
+	}
+	h.requireReleased(t)
+}
+
+// TestRunOtherPlatform is about an image that the machine cannot run.
+func TestRunOtherPlatform(t *testing.T) {
+	h := newHost(t)
+	host, img, _ := pushImage(t)
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Architecture = "arm64"
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		t.Fatal(err)
+	}
+	reference, err := name.ParseReference(host + "/arm:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(reference, img); err != nil {
+		t.Fatal(err)
+	}
+	want := result{exitOwn, "", "kindling: load image \"" + host + "/arm:1\": no image is for \"linux/amd64\", there is [\"linux/arm64\"]\n"}
+	if diff := cmp.Diff(want, kindling("run", host+"/arm:1")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	h.requireReleased(t)
+}
