@@ -189,6 +189,7 @@ func newHost(t *testing.T) *host {
 	t.Setenv("BUILD_WORKING_DIRECTORY", "")
 	programs := qemutest.Use(t, "qemu-system-x86_64", "qemu-system-aarch64", "vhost-device-vsock", "kindling")
 	t.Setenv("KINDLING_STATE_DIR", state)
+	t.Setenv("KINDLING_CACHE_DIR", filepath.Join(state, "cache"))
 	t.Setenv("KINDLING_ARTIFACTS", writeArtifacts(t))
 	t.Setenv("KINDLING_ACCEL", "tcg")
 	t.Setenv(versionEnv, "11.1.2 (Debian 1:11.1.2)") // that of its monitor

@@ -68,7 +68,7 @@ of run: 125 where something is missing.`,
 			if err != nil {
 				return err
 			}
-			r.Accel, r.Memory, r.CPUs, r.Network, r.Arch, r.Image, r.Hypervisor = s.Accel, s.MemoryMiB, s.CPUs, s.Network, boot.Arch, s.Image, hypervisorQEMU
+			r.Accel, r.Memory, r.CPUs, r.Network, r.Arch, r.Image, r.Hypervisor, r.Progress = s.Accel, s.MemoryMiB, s.CPUs, s.Network, boot.Arch, s.Image, hypervisorQEMU, "quiet"
 			if r.Manifest == "" {
 				if r.Manifest, err = builtSetOf(boot.SetID, boot.Arch); err != nil {
 					return err
@@ -114,23 +114,25 @@ func builtSetOf(id, arch string) (string, error) {
 }
 
 // prepareRestore checks a snapshot and makes the disks that the machine writes.
-func (r *request) prepareRestore(ctx context.Context, dir string, set *system.Set, _ *timeline.Recorder, _ io.Writer) (*vm.Spec, *record, error) {
+func (r *request) prepareRestore(
+	ctx context.Context, dir string, set *system.Set, _ *timeline.Recorder, _ io.Writer,
+) (*vm.Spec, *record, func() error, error) {
 	s, boot, err := readSnapshot(r.Snapshot)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := checkRestorable(ctx, boot, set); err != nil {
-		return nil, nil, fmt.Errorf("restore %s: %w", r.Snapshot, err)
+		return nil, nil, nil, fmt.Errorf("restore %s: %w", r.Snapshot, err)
 	}
 	forwards, err := parsePublish(r.Publish)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := checkFree(forwards); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := s.Memory.copyTo(ctx, r.Snapshot, ""); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	spec := &vm.Spec{
 		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: boot.CommandLine,
@@ -142,11 +144,11 @@ func (r *request) prepareRestore(ctx context.Context, dir string, set *system.Se
 			from, copied = dir, filepath.Join(dir, disk.File)
 		}
 		if err := disk.copyTo(ctx, r.Snapshot, copied); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		spec.Disks = append(spec.Disks, vm.Disk{Path: filepath.Join(from, disk.File), ReadOnly: disk.ReadOnly})
 	}
-	return spec, newRecord(r, set, spec, s.Command, s.Env, s.Volumes), nil
+	return spec, newRecord(r, set, spec, s.Command, s.Env, s.Volumes), func() error { return nil }, nil
 }
 
 // checkRestorable tells what keeps a snapshot from being restored here.

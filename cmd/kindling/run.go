@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/kindling-vm/kindling/guest/contract"
@@ -48,6 +47,8 @@ type request struct {
 	Publish   []string // as -p has them
 	Volumes   []string // as -v has them
 	Remove    bool     // leave nothing of the machine when it has ended
+	Mirrors   []string // of registries
+	Progress  string   // as --progress has it
 
 	Snapshot   string // folder that the machine is restored from, "" for one that boots
 	Hypervisor string // as --hypervisor has it
@@ -67,8 +68,15 @@ exit with its exit code: 128 plus the number of a signal that killed it, 125
 where kindling itself failed.
 
 IMAGE is a folder with an OCI image layout, a file made by docker save, or a
-reference in a registry. Without one, the machine runs the small busybox system
-that its initrd is made from. COMMAND takes the place of the image's own.
+reference in a registry. It can also be a root file system: a folder or a tar,
+maybe with gzip or zstd, whose path begins with . or / and which needs COMMAND.
+Without IMAGE, the machine runs the small busybox system that its initrd is made
+from. COMMAND takes the place of the image's own.
+
+Root disks are kept, by what is in their layers, below KINDLING_CACHE_DIR
+(default: $XDG_CACHE_HOME/kindling or ~/.cache/kindling), up to 10 GiB: what was
+run before is not pulled again. Credentials for registries are those of docker
+login, crane auth login or podman login.
 
 The kernel and initrd are those that were built with kindling, unless --set or
 --kernel names an installed artifact set, which stays installed while the machine
@@ -98,6 +106,7 @@ which the guest gets a copy of. Its mode is
     overlay  the guest writes to a layer above it, which ends with the machine`,
 		Example: `  kindling run -- echo hello
   kindling run ./image.tar
+  kindling run ./rootfs.tar.gz -- /bin/sh -c 'cat /etc/os-release'
   kindling run --name web -d -p 8080:80 registry.example/team/web:1.2 -- httpd -f
   kindling run --set "$(kindling resolve latest)" -- uname -r
   kindling run --rm -e DEBUG=1 -v ./src:/src -- ls /src`,
@@ -133,6 +142,8 @@ which the guest gets a copy of. Its mode is
 	flags.StringVar(&r.Network, "net", networkUser, "`NETWORK` of the guest: user, none or tap,OPTION=VALUE...")
 	flags.StringArrayVarP(&r.Volumes, "volume", "v", nil,
 		"mount a disk image or a copy of a folder, `SOURCE:PATH[:ro|rw|overlay]`; can be repeated")
+	flags.StringSliceVar(&r.Mirrors, "mirror", nil, "ask the registry `HOST[/PREFIX]` first; can be repeated")
+	addProgressFlag(cmd, &r.Progress)
 	addMachineFlags(cmd, &r, &detach)
 	addEnvironment(cmd)
 	r.settle(cmd)
@@ -191,11 +202,12 @@ func (r *request) check() error {
 	if err := r.setChoice.check(r.Accel); err != nil {
 		return err
 	}
+	_, progressErr := newRunProgress(r.Progress, io.Discard)
 	_, envErr := environment(r.Env)
 	_, portErr := parsePublish(r.Publish)
 	_, volumeErr := parseVolumes(r.Volumes)
 	_, networkErr := parseNetwork(r.Network)
-	return errors.Join(envErr, portErr, volumeErr, networkErr, r.checkHypervisor(), r.checkTimeline())
+	return errors.Join(progressErr, envErr, portErr, volumeErr, networkErr, r.checkHypervisor(), r.checkTimeline())
 }
 
 // run runs a machine to its end and calls started, with the machine's folder,
@@ -229,10 +241,11 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 	if r.Snapshot != "" {
 		prepare = r.prepareRestore
 	}
-	spec, record, err := prepare(ctx, dir, set, times, stderr)
+	spec, record, releaseRoot, err := prepare(ctx, dir, set, times, stderr)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, releaseRoot()) }()
 	probed := times.Begin("KVM probe")
 	launcher, err := r.chooseLauncher(ctx, set, spec, state)
 	probed()
@@ -265,52 +278,67 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 	return errors.Join(err, record.write(dir))
 }
 
-// prepare writes a machine's disks.
+// prepare writes a machine's disks, but for the root disk if that is one that
+// machines share: releaseRoot is for when the machine has ended.
 func (r *request) prepare(
 	ctx context.Context, dir string, set *system.Set, times *timeline.Recorder, stderr io.Writer,
-) (*vm.Spec, *record, error) {
+) (_ *vm.Spec, _ *record, releaseRoot func() error, err error) {
 	forwards, err := parsePublish(r.Publish)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := checkFree(forwards); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	tap, err := r.findTap()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	volumes, err := parseVolumes(r.Volumes)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := settleVolumes(volumes); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	cache, err := openCache()
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	loaded := times.Begin("image")
-	image, err := loadImage(ctx, r.Image, set)
+	image, err := loadImage(ctx, r.Image, set, rootfs.Options{Mirrors: r.Mirrors, Documents: cache})
 	loaded()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	config, err := r.guestConfig(image)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	disks, err := writeDisks(ctx, dir, image, config, volumes, times, stderr)
+	written := times.Begin("root disk")
+	root, releaseRoot, err := r.rootDisk(ctx, dir, image, cache, stderr)
+	written()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	disks, err := writeDisks(ctx, dir, root, config, volumes, times, stderr)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, releaseRoot())
 	}
 	spec := &vm.Spec{
 		Dir: dir, Arch: set.Arch, Kernel: set.Kernel, Initrd: set.Initrd, Cmdline: set.CommandLine,
 		MemoryMiB: r.Memory, CPUs: r.CPUs, Disks: disks, CID: guestCID,
 		UserNetwork: r.Network == networkUser, Forwards: forwards, Tap: tap,
 	}
-	return spec, newRecord(r, set, spec, config.Argv(), slices.Sorted(maps.Keys(config.Env)), volumes), nil
+	return spec, newRecord(r, set, spec, config.Argv(), slices.Sorted(maps.Keys(config.Env)), volumes), releaseRoot, nil
 }
 
-func (r *request) guestConfig(image v1.Image) (*contract.Config, error) {
-	config, err := guestConfig(image, r.Command)
+func (r *request) guestConfig(image *rootfs.Image) (*contract.Config, error) {
+	command := r.Command
+	if r.Image == "" && len(command) == 0 {
+		command = baseCommand
+	}
+	config, err := guestConfig(image, command)
 	if err != nil {
 		return nil, err
 	}
@@ -334,29 +362,19 @@ func (r *request) guestConfig(image v1.Image) (*contract.Config, error) {
 
 // writeDisks makes the contract's three disks and those of the volumes.
 func writeDisks(
-	ctx context.Context, dir string, image v1.Image, config *contract.Config, volumes []volume,
-	times *timeline.Recorder, stderr io.Writer,
+	ctx context.Context, dir, root string, config *contract.Config, volumes []volume, times *timeline.Recorder, stderr io.Writer,
 ) ([]vm.Disk, error) {
 	disks := []vm.Disk{
-		{Path: filepath.Join(dir, "root.ext4"), ReadOnly: true},
+		{Path: root, ReadOnly: true},
 		{Path: filepath.Join(dir, "overlay.raw")},
 		{Path: filepath.Join(dir, "config.ext4"), ReadOnly: true},
-	}
-	layers, err := image.Layers()
-	if err != nil {
-		return nil, fmt.Errorf("list image's layers: %w", err)
-	}
-	written := times.Begin("root disk")
-	err = rootfs.WriteDisk(disks[0].Path, layers)
-	written()
-	if err != nil {
-		return nil, err
 	}
 	defer times.Begin("other disks")()
 	if err := rootfs.WriteOverlay(disks[1].Path, overlaySize); err != nil {
 		return nil, err
 	}
-	if disks, err = addVolumes(ctx, dir, volumes, disks, config, stderr); err != nil {
+	disks, err := addVolumes(ctx, dir, volumes, disks, config, stderr)
+	if err != nil {
 		return nil, err
 	}
 	return disks, configdisk.Write(disks[2].Path, config)

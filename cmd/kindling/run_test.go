@@ -85,7 +85,7 @@ func TestRunArguments(t *testing.T) {
 		"-m\n99M\n-smp\n2\n",
 		"-kernel\n" + artifacts + "/kernel, for x86\n-initrd\n" + artifacts + "/initrd, for x86\n",
 		"-append\nconsole=ttyS0 quiet\n",
-		"node-name=disk0,read-only=on,file.driver=file,file.filename=" + dir + "/root.ext4\n",
+		"node-name=disk0,read-only=on,file.driver=file,file.filename=" + strings.ReplaceAll(h.state, ",", ",,") + "/cache/disks/",
 		"node-name=disk1,read-only=off,file.driver=file,file.filename=" + dir + "/overlay.raw\n",
 		"node-name=disk2,read-only=on,file.driver=file,file.filename=" + dir + "/config.ext4\n",
 	} {

@@ -97,7 +97,7 @@ func setUpScript(env *testscript.Env, parts string, vars []string) error {
 		}
 	})
 	env.Vars = append(env.Vars, vars...)
-	env.Vars = append(env.Vars, "KINDLING_STATE_DIR="+state, "KINDLING_DATA_DIR="+filepath.Join(env.WorkDir, "data"),
+	env.Vars = append(env.Vars, "KINDLING_STATE_DIR="+state, "KINDLING_CACHE_DIR="+filepath.Join(state, "cache"), "KINDLING_DATA_DIR="+filepath.Join(env.WorkDir, "data"),
 		"DOCKER_CONFIG="+env.WorkDir, "REGISTRY="+strings.TrimPrefix(registry.URL, "http://"))
 	return os.CopyFS(env.WorkDir, os.DirFS(parts))
 }

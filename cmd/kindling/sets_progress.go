@@ -20,19 +20,30 @@ type transfers struct {
 	now  func() time.Time
 	last time.Time // something was shown
 	done map[string]bool
+	// delay is how long nothing is said in words; JSON is for programs, which can
+	// wait for a line.
+	delay   time.Duration
+	started time.Time
+	shown   bool // a line is on the terminal
 }
+
+func newTransfers() *transfers { return &transfers{now: time.Now, done: map[string]bool{}} }
 
 // addProgress gives a command the flag for progress. Its addSetFlags or
 // addOutput follows.
 func addProgress(cmd *cobra.Command) *transfers {
-	t := &transfers{now: time.Now, done: map[string]bool{}}
-	cmd.Flags().StringVar(&t.how, "progress", "auto", "tell `HOW` far it is on stderr: auto, plain, json (a line an object) or quiet")
+	t := newTransfers()
+	addProgressFlag(cmd, &t.how)
 	return t
+}
+
+func addProgressFlag(cmd *cobra.Command, how *string) {
+	cmd.Flags().StringVar(how, "progress", "auto", "tell `HOW` far it is on stderr: auto, plain, json (a line an object) or quiet")
 }
 
 // start checks the flag.
 func (t *transfers) start(w io.Writer) error {
-	t.w, t.last = w, t.now()
+	t.w, t.last, t.started = w, t.now(), t.now()
 	switch t.how {
 	case "plain", "json", "quiet":
 	case "auto":
@@ -58,6 +69,9 @@ func (t *transfers) report(file string, done, total int64) {
 	if !finished && t.now().Sub(t.last) < interval {
 		return
 	}
+	if t.how != "json" && t.now().Sub(t.started) < t.delay {
+		return
+	}
 	t.done[file], t.last = finished, t.now()
 	const mib = 1 << 20
 	switch {
@@ -70,6 +84,7 @@ func (t *transfers) report(file string, done, total int64) {
 		}{file, done, total})
 	case t.how == "auto":
 		// \x1b[K clears what is left of a longer line: ECMA-48, EL.
+		t.shown = true
 		fmt.Fprintf(t.w, "\r%s: %.1f of %.1f MiB\x1b[K", printable(file), float64(done)/mib, float64(total)/mib)
 	case finished:
 		fmt.Fprintf(t.w, "kindling: %s: %d bytes\n", printable(file), total)
@@ -78,11 +93,17 @@ func (t *transfers) report(file string, done, total int64) {
 	}
 }
 
-// end says how it ended, in the place of a line on a terminal.
-func (t *transfers) end(format string, args ...any) {
-	if t.how == "auto" {
+// clear takes away a line on a terminal.
+func (t *transfers) clear() {
+	if t.shown {
+		t.shown = false
 		fmt.Fprint(t.w, "\r\x1b[K")
 	}
+}
+
+// end says how it ended, in the place of a line on a terminal.
+func (t *transfers) end(format string, args ...any) {
+	t.clear()
 	if t.how == "auto" || t.how == "plain" {
 		fmt.Fprintf(t.w, "kindling: "+format+"\n", args...)
 	}

@@ -19,7 +19,7 @@ func TestTransfers(t *testing.T) {
 		{"quiet", ""},
 	} {
 		var out strings.Builder
-		tr := &transfers{w: &out, how: test.how, now: func() time.Time { return now }, last: now, done: map[string]bool{}}
+		tr := &transfers{w: &out, how: test.how, now: func() time.Time { return now }, last: now, started: now, done: map[string]bool{}}
 		tr.report("vmlinux", 10, 100) // too early
 		now = now.Add(plainInterval)
 		tr.report("vmlinux", 50, 100)

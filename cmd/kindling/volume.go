@@ -160,7 +160,7 @@ func addVolumes(
 	for i, v := range volumes {
 		image := v.Source
 		if v.folder {
-			if err := checkApart(dir, v.Source); err != nil {
+			if err := checkApart("volume", dir, v.Source); err != nil {
 				return nil, err
 			}
 			image = filepath.Join(dir, fmt.Sprintf("volume-%d.ext4", i))
@@ -188,16 +188,16 @@ func addVolumes(
 
 // checkApart checks that a folder does not hold the machine's own, which the
 // folder's disk is written to.
-func checkApart(dir, folder string) error {
+func checkApart(what, dir, folder string) error {
 	source, err := filepath.EvalSymlinks(folder)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
 	}
 	if err != nil {
-		return fmt.Errorf("use volume %s: %w", folder, err)
+		return fmt.Errorf("use %s %s: %w", what, folder, err)
 	}
 	if within, err := filepath.Rel(source, dir); err == nil && filepath.IsLocal(within) {
-		return fmt.Errorf("use volume %s: it holds the state folder of kindling; KINDLING_STATE_DIR names another place", folder)
+		return fmt.Errorf("use %s %s: it holds the state folder of kindling; KINDLING_STATE_DIR names another place", what, folder)
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/kindling-vm/kindling/guest/contract"
 	"github.com/kindling-vm/kindling/system"
@@ -16,14 +15,14 @@ import (
 	"github.com/kindling-vm/kindling/vm/rootfs"
 )
 
-func baseImage(t *testing.T) v1.Image {
+func baseImage(t *testing.T) *rootfs.Image {
 	t.Helper()
 	newHost(t)
 	set, err := system.Open(os.Getenv("KINDLING_ARTIFACTS"), "x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := loadImage(t.Context(), "", set)
+	image, err := loadImage(t.Context(), "", set, rootfs.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,42 +111,51 @@ func (t *Tree) AddBlob(r io.Reader) error {
 func (t *Tree) addBlob(compressed, uncompressed *verifier) (err error) {
 	// The decompressors may read up to the buffer's end; that the blob ends
 	// with the compressed data is theirs to check.
-	buffered := bufio.NewReaderSize(compressed, 128<<10)
-	magic, err := buffered.Peek(4)
-	if err != nil && err != io.EOF {
-		return fmt.Errorf("read blob: %w", err)
+	decoder, isCompressed, err := Decompress(bufio.NewReaderSize(compressed, 128<<10), t.Limits.WindowBytes)
+	if err != nil {
+		return err
 	}
-	isCompressed := true
+	defer func() {
+		if closeErr := decoder.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("close decompressor: %w", closeErr)
+		}
+	}()
+	uncompressed.r = decoder
+	if isCompressed {
+		ahead := newReadAhead(&ratioReader{t: t, r: decoder, compressed: compressed})
+		defer ahead.close()
+		uncompressed.r = ahead
+	}
+	return t.addTar(uncompressed)
+}
+
+// Decompress tells the compression of a blob from its first bytes: gzip with any
+// number of members, zstd with any number of frames and windows of up to
+// maxWindow bytes, or none. What comes out reads to the end of the blob.
+func Decompress(blob *bufio.Reader, maxWindow uint64) (r io.ReadCloser, isCompressed bool, err error) {
+	magic, err := blob.Peek(4)
+	if err != nil && err != io.EOF {
+		return nil, false, fmt.Errorf("read blob: %w", err)
+	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952
-		decoder, err := gzip.NewReader(buffered)
+		decoder, err := gzip.NewReader(blob)
 		if err != nil {
-			return fmt.Errorf("read gzip: %w", err)
+			return nil, false, fmt.Errorf("read gzip: %w", err)
 		}
-		defer func() {
-			if closeErr := decoder.Close(); err == nil && closeErr != nil {
-				err = fmt.Errorf("close gzip: %w", closeErr)
-			}
-		}()
-		uncompressed.r = decoder
+		return decoder, true, nil
 	case isZstd(magic):
-		decoder, err := zstd.NewReader(buffered,
-			zstd.WithDecoderMaxWindow(t.Limits.WindowBytes),
+		decoder, err := zstd.NewReader(blob,
+			zstd.WithDecoderMaxWindow(maxWindow),
 			// No goroutine that reads ahead: ratioReader looks at the input's
 			// counter.
 			zstd.WithDecoderConcurrency(1))
 		if err != nil {
-			return fmt.Errorf("read zstd: %w", err)
+			return nil, false, fmt.Errorf("read zstd: %w", err)
 		}
-		defer decoder.Close()
-		uncompressed.r = decoder
-	default:
-		uncompressed.r, isCompressed = buffered, false
+		return decoder.IOReadCloser(), true, nil
 	}
-	if isCompressed {
-		return t.addTar(&ratioReader{t: t, r: uncompressed, compressed: compressed})
-	}
-	return t.addTar(uncompressed)
+	return io.NopCloser(blob), false, nil
 }
 
 // isZstd tells a zstd frame or a skippable frame, with which some writers

@@ -157,6 +157,23 @@ func (t *Tree) Close() error {
 // Root is the root directory. Layers can set its metadata.
 func (t *Tree) Root() *Node { return t.root }
 
+// ContentSize is how many bytes the contents of all files have, of each file once,
+// whatever number of names it has.
+func (t *Tree) ContentSize() int64 {
+	var size int64
+	linked := map[*Inode]bool{}
+	for _, n := range t.All() {
+		if linked[n.Inode] {
+			continue
+		}
+		if n.Nlink > 1 {
+			linked[n.Inode] = true
+		}
+		size += n.Size
+	}
+	return size
+}
+
 // Open returns a reader of the content of n, which is empty unless n is a
 // regular file. It stays valid until Close.
 func (t *Tree) Open(n *Node) *io.SectionReader {

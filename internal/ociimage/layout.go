@@ -16,6 +16,20 @@ import (
 // (image-layout.md of the OCI image specification).
 const layoutFile = "oci-layout"
 
+// indexFile leads to a layout's images.
+const indexFile = "index.json"
+
+// IsMarker tells the names, at the top of a folder or archive, that no root file
+// system has and one kind of image each does: OCI layouts, archives of `docker
+// save`, and those of before Docker 1.10, which Open refuses.
+func IsMarker(name string) bool {
+	switch clean(name) {
+	case layoutFile, indexFile, dockerFile, "repositories":
+		return true
+	}
+	return false
+}
+
 // files opens the regular files of a layout by their path in it.
 type files interface {
 	open(name string) (io.ReadCloser, error)
@@ -60,13 +74,13 @@ func openLayout(f files, platform v1.Platform, digest v1.Hash) (v1.Image, error)
 	if header.Version != "1.0.0" {
 		return nil, fmt.Errorf("read %s of OCI image layout: version is %q, want 1.0.0", layoutFile, header.Version)
 	}
-	raw, err = readFile(f, "index.json")
+	raw, err = readFile(f, indexFile)
 	if err != nil {
-		return nil, fmt.Errorf("read index.json: %w", err)
+		return nil, fmt.Errorf("read %s: %w", indexFile, err)
 	}
 	index, err := parseIndex(raw, types.OCIImageIndex)
 	if err != nil {
-		return nil, fmt.Errorf("read index.json: %w", err)
+		return nil, fmt.Errorf("read %s: %w", indexFile, err)
 	}
 	return resolve(index.Manifests, platform, digest, func(desc v1.Descriptor) (io.ReadCloser, error) {
 		return f.open("blobs/" + desc.Digest.Algorithm + "/" + desc.Digest.Hex)

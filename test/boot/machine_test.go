@@ -184,7 +184,7 @@ func writeDisks(t testing.TB, dir string, set *system.Set, o options) []vm.Disk 
 		}
 		layers = append(layers, base)
 	}
-	if err := rootfs.WriteDisk(root, append(layers, o.image...)); err != nil {
+	if err := rootfs.WriteDisk(t.Context(), root, append(layers, o.image...), nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := rootfs.WriteOverlay(overlay, cmp.Or(o.overlay, rootfs.MinOverlay)); err != nil {

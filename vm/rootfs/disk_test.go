@@ -20,7 +20,7 @@ func TestWriteDisk(t *testing.T) {
 	var disks [2][]byte
 	for i := range disks {
 		path := filepath.Join(t.TempDir(), "rootfs.ext4")
-		if err := WriteDisk(path, layers); err != nil {
+		if err := WriteDisk(t.Context(), path, layers, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := tar2ext4.ReadExt4SuperBlock(path); err != nil {
@@ -100,15 +100,12 @@ func TestWriteDiskErrors(t *testing.T) {
 			digest := digestOf(t, layers[0])
 			dir := writeLayout(t, newIndex(plain(img)))
 			test.change(t, blobPath(dir, digest))
-			loaded, err := Load(t.Context(), dir, amd64)
+			loaded, err := Load(t.Context(), dir, amd64, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if layers, err = loaded.Layers(); err != nil {
-				t.Fatal(err)
-			}
 			out := t.TempDir()
-			err = WriteDisk(filepath.Join(out, "rootfs.ext4"), layers)
+			_, err = loaded.WriteDisk(t.Context(), filepath.Join(out, "rootfs.ext4"), nil)
 			if err == nil || !strings.Contains(err.Error(), digest.String()) {
 				t.Errorf("got error %v, want one that names layer %s", err, digest)
 			}

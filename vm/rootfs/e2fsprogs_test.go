@@ -31,7 +31,7 @@ func TestWriteDiskFsck(t *testing.T) {
 			tar.Header{Name: "bin/tool"}),
 	}
 	disk := filepath.Join(t.TempDir(), "rootfs.ext4")
-	if err := WriteDisk(disk, layers); err != nil {
+	if err := WriteDisk(t.Context(), disk, layers, nil); err != nil {
 		t.Fatal(err)
 	}
 	ext4test.Check(t, disk)

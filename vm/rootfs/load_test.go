@@ -16,11 +16,18 @@ import (
 // checkLoad loads ref and compares the digest of its only layer.
 func checkLoad(t *testing.T, ref string, platform v1.Platform, want v1.Image) {
 	t.Helper()
-	got, err := Load(t.Context(), ref, platform)
+	got, err := Load(t.Context(), ref, platform, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := onlyLayer(t, got), onlyLayer(t, want); got != want {
+	if len(got.layers) != 1 {
+		t.Fatalf("got %d layers, want one", len(got.layers))
+	}
+	id, err := got.layers[0].DiffID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := id, onlyLayer(t, want); got != want {
 		t.Errorf("Load(%q, %s) has layer %s, want %s", ref, platform.String(), got, want)
 	}
 }
@@ -40,7 +47,7 @@ func onlyLayer(t *testing.T, img v1.Image) v1.Hash {
 
 func checkLoadError(t *testing.T, ref string, platform v1.Platform, want string) {
 	t.Helper()
-	_, err := Load(t.Context(), ref, platform)
+	_, err := Load(t.Context(), ref, platform, Options{})
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Load(%q, %s): got error %v, want %s", ref, platform.String(), err, want)
 	}
@@ -76,15 +83,11 @@ func TestLoadWrongDiffIDs(t *testing.T) {
 
 	// WriteDisk finds a wrong one, since the configuration's is what counts.
 	other := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}
-	img, err := Load(t.Context(), writeLayout(t, newIndex(plain(withIDs(other)))), amd64)
+	img, err := Load(t.Context(), writeLayout(t, newIndex(plain(withIDs(other)))), amd64, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	layers, err := img.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = WriteDisk(filepath.Join(t.TempDir(), "rootfs.ext4"), layers)
+	_, err = img.WriteDisk(t.Context(), filepath.Join(t.TempDir(), "rootfs.ext4"), nil)
 	if err == nil || !strings.Contains(err.Error(), other.String()) {
 		t.Errorf("got error %v, want one with %s", err, other)
 	}
@@ -113,7 +116,7 @@ func TestLoadArchive(t *testing.T) {
 func TestLoadPathErrors(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, ref := range []string{"./missing", "../missing", "/missing/image.tar"} {
-		if _, err := Load(t.Context(), ref, amd64); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := Load(t.Context(), ref, amd64, Options{}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Load(%q): got error %v, want %v", ref, err, fs.ErrNotExist)
 		}
 	}

@@ -69,20 +69,16 @@ func TestLoadRegistry(t *testing.T) {
 	t.Run("canceled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := Load(ctx, host+"/app:1", amd64); !errors.Is(err, context.Canceled) {
+		if _, err := Load(ctx, host+"/app:1", amd64, Options{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got error %v, want %v", err, context.Canceled)
 		}
 	})
 	t.Run("disk", func(t *testing.T) {
-		img, err := Load(t.Context(), host+"/app@"+digest(index), arm64)
+		img, err := Load(t.Context(), host+"/app@"+digest(index), arm64, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		layers, err := img.Layers()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := WriteDisk(filepath.Join(t.TempDir(), "rootfs.ext4"), layers); err != nil {
+		if _, err := img.WriteDisk(t.Context(), filepath.Join(t.TempDir(), "rootfs.ext4"), nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -159,15 +155,12 @@ func TestLoadLyingRegistry(t *testing.T) {
 
 func loadAndWrite(t *testing.T, ctx context.Context, ref string) error {
 	t.Helper()
-	img, err := Load(ctx, ref, amd64)
+	img, err := Load(ctx, ref, amd64, Options{})
 	if err != nil {
 		return err
 	}
-	layers, err := img.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return WriteDisk(filepath.Join(t.TempDir(), "rootfs.ext4"), layers)
+	_, err = img.WriteDisk(ctx, filepath.Join(t.TempDir(), "rootfs.ext4"), nil)
+	return err
 }
 
 // TestWriteDiskCanceled is about a registry that stops in the middle of a layer.

@@ -29,15 +29,12 @@ func run(ctx context.Context, args []string) error {
 		_, err := store.Install(ctx, "", "x86_64")
 		return err
 	case len(args) == 3 && args[0] == "flatten":
-		image, err := rootfs.Load(ctx, args[2], v1.Platform{OS: "linux", Architecture: "amd64"})
+		image, err := rootfs.Load(ctx, args[2], v1.Platform{OS: "linux", Architecture: "amd64"}, rootfs.Options{})
 		if err != nil {
 			return err
 		}
-		layers, err := image.Layers()
-		if err != nil {
-			return fmt.Errorf("find layers: %w", err)
-		}
-		return rootfs.WriteDisk(args[1], layers)
+		_, err = image.WriteDisk(ctx, args[1], nil)
+		return err
 	default:
 		return errors.New("want install SET DATADIR, or flatten DISK LAYOUT")
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,39 +36,6 @@ func TestWriteEmptyFsck(t *testing.T) {
 			}
 		})
 	}
-}
-
-// stat is what debugfs says about a file.
-type stat struct {
-	Type, Mode, UID, GID, Links string
-	ModTime                     string // hexadecimal seconds
-	Device, Target, Xattrs      string
-}
-
-func statFile(t *testing.T, image, path string) stat {
-	t.Helper()
-	out := ext4test.Debugfs(t, image, `stat "`+path+`"`)
-	find := func(pattern string) string {
-		if m := regexp.MustCompile(pattern).FindStringSubmatch(out); m != nil {
-			return m[1]
-		}
-		return ""
-	}
-	s := stat{
-		Type: find(`Type: (.*?) +Mode:`), Mode: find(`Mode:  (\d+)`),
-		UID: find(`User: +(\d+)`), GID: find(`Group: +(\d+)`), Links: find(`Links: (\d+)`),
-		ModTime: find(`mtime: 0x([0-9a-f]+)`), Device: find(`Device major/minor number: (\S+)`),
-	}
-	if s.Type == "symlink" {
-		s.Target = find(`Fast link dest: "(.*)"`)
-		if s.Target == "" {
-			s.Target = ext4test.Debugfs(t, image, `cat "`+path+`"`)
-		}
-	}
-	_, xattrs, _ := strings.Cut(out, "Extended attributes:\n")
-	xattrs, _, _ = strings.Cut(xattrs, "BLOCKS:")
-	s.Xattrs = strings.Join(strings.Fields(xattrs), " ")
-	return s
 }
 
 func TestFromTarReadBack(t *testing.T) {
@@ -123,7 +89,7 @@ func TestFromTarReadBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	ext4test.Check(t, image)
-	want := map[string]stat{
+	want := map[string]ext4test.Stat{
 		"/":           {Type: "directory", Mode: "01711", UID: "5", GID: "6", Links: "4", ModTime: hexTime},
 		"/d":          {Type: "directory", Mode: "02755", UID: "0", GID: "0", Links: "2", ModTime: hexTime},
 		"/d/suid":     {Type: "regular", Mode: "04755", UID: "0", GID: "0", Links: "2", ModTime: hexTime},
@@ -145,9 +111,9 @@ func TestFromTarReadBack(t *testing.T) {
 		"/old":    {Type: "regular", Mode: "0644", UID: "0", GID: "0", Links: "1", ModTime: "00000000"},
 		"/future": {Type: "regular", Mode: "0644", UID: "0", GID: "0", Links: "1", ModTime: "7fffffff"},
 	}
-	got := map[string]stat{}
+	got := map[string]ext4test.Stat{}
 	for path := range want {
-		got[path] = statFile(t, image, path)
+		got[path] = ext4test.StatFile(t, image, path)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)

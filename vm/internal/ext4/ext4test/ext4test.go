@@ -5,6 +5,7 @@ package ext4test
 import (
 	"bytes"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,42 @@ func Debugfs(t *testing.T, image, request string) string {
 		t.Fatalf("debugfs -R %q %s: %v\n%s", request, image, err, stderr.String())
 	}
 	return string(out)
+}
+
+// Stat is what debugfs says about a file.
+type Stat struct {
+	Type, Mode, UID, GID, Links string
+	ModTime                     string // hexadecimal seconds
+	Device, Target, Xattrs      string
+}
+
+// StatFile asks debugfs about a file.
+func StatFile(t *testing.T, image, path string) Stat {
+	t.Helper()
+	out := Debugfs(t, image, `stat "`+path+`"`)
+	find := func(pattern string) string {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(out); m != nil {
+			return m[1]
+		}
+		return ""
+	}
+	s := Stat{
+		Type: find(`Type: (.*?) +Mode:`), Mode: find(`Mode:  (\d+)`),
+		UID: find(`User: +(\d+)`), GID: find(`Group: +(\d+)`), Links: find(`Links: (\d+)`),
+		ModTime: find(`mtime: 0x([0-9a-f]+)`), Device: find(`Device major/minor number: (\S+)`),
+	}
+	if s.Type == "symlink" {
+		s.Target = find(`Fast link dest: "(.*)"`)
+		if s.Target == "" {
+			s.Target = Debugfs(t, image, `cat "`+path+`"`)
+		}
+	}
+	_, xattrs, _ := strings.Cut(out, "Extended attributes:\n")
+	for _, behind := range []string{"Inode checksum:", "EXTENTS:", "BLOCKS:"} {
+		xattrs, _, _ = strings.Cut(xattrs, behind)
+	}
+	s.Xattrs = strings.Join(strings.Fields(xattrs), " ")
+	return s
 }
 
 // Names lists a directory, sorted as on disk, without "." and "..".
