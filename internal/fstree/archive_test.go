@@ -81,20 +81,30 @@ func TestArchives(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			tree := newTree(t)
-			err := tree.AddTar(bytes.NewReader(test.data))
-			if test.err != "" {
-				if err == nil || err.Error() != test.err {
-					t.Fatalf("got error %v\nwant %s", err, test.err)
-				}
-				checkUnusable(t, tree, err)
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(test.want, describe(t, tree)); diff != "" {
-				t.Errorf("tree (-want +got):\n%s", diff)
-			}
+			checkArchive(t, tree, tree.AddTar(bytes.NewReader(test.data)), test.want, test.err)
 		})
+		t.Run(test.name+" in a file", func(t *testing.T) {
+			tree := newTree(t)
+			// A file says before it is read that it is too short.
+			wantErr := strings.ReplaceAll(test.err, "copy content", "find content")
+			checkArchive(t, tree, tree.AddFile(hostFileOf(t, test.data)), test.want, wantErr)
+		})
+	}
+}
+
+func checkArchive(t *testing.T, tree *Tree, err error, want []string, wantErr string) {
+	t.Helper()
+	if wantErr != "" {
+		if err == nil || err.Error() != wantErr {
+			t.Fatalf("got error %v\nwant %s", err, wantErr)
+		}
+		checkUnusable(t, tree, err)
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, describe(t, tree)); diff != "" {
+		t.Errorf("tree (-want +got):\n%s", diff)
 	}
 }

@@ -106,6 +106,29 @@ func (t *Tree) AddBlob(r io.Reader) error {
 	})
 }
 
+// AddFile is AddBlob for a layer in a file of the host. Of a plain tar, contents
+// are not copied but read where they are, so the file must stay as it is until
+// Close.
+func (t *Tree) AddFile(name string) error {
+	return t.apply(func() (err error) {
+		file, err := newHostFile(&t.host, name)
+		if err != nil {
+			return err
+		}
+		content := io.NewSectionReader(file, 0, file.size)
+		magic := make([]byte, 4)
+		n, err := content.ReadAt(magic, 0)
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("read blob: %w", err)
+		}
+		if isGzip(magic[:n]) || isZstd(magic[:n]) {
+			return t.addBlob(&verifier{r: content, size: -1}, &verifier{size: -1})
+		}
+		r := &tarFile{t: t, file: file, content: content, buffered: bufio.NewReaderSize(content, tarFileBuffer)}
+		return t.addEntries(r, r.take)
+	})
+}
+
 // addBlob applies the blob behind compressed, reading the tar in it through
 // uncompressed, whose reader it sets.
 func (t *Tree) addBlob(compressed, uncompressed *verifier) (err error) {
@@ -138,7 +161,7 @@ func Decompress(blob *bufio.Reader, maxWindow uint64) (r io.ReadCloser, isCompre
 		return nil, false, fmt.Errorf("read blob: %w", err)
 	}
 	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952
+	case isGzip(magic):
 		decoder, err := gzip.NewReader(blob)
 		if err != nil {
 			return nil, false, fmt.Errorf("read gzip: %w", err)
@@ -157,6 +180,9 @@ func Decompress(blob *bufio.Reader, maxWindow uint64) (r io.ReadCloser, isCompre
 	}
 	return io.NopCloser(blob), false, nil
 }
+
+// isGzip tells a gzip member by its magic number (RFC 1952, section 2.3.1).
+func isGzip(magic []byte) bool { return bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) }
 
 // isZstd tells a zstd frame or a skippable frame, with which some writers
 // start, by its magic number (RFC 8878, section 3.1).

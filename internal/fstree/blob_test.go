@@ -114,7 +114,7 @@ func TestAddLayer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			layer := layerOf(test.blob, plain)
 			layer.mediaType = test.mediaType
-			tree, blobTree := newTree(t), newTree(t)
+			tree, blobTree, fileTree := newTree(t), newTree(t), newTree(t)
 			if err := tree.AddLayer(layer); err != nil {
 				t.Fatal(err)
 			}
@@ -127,6 +127,12 @@ func TestAddLayer(t *testing.T) {
 			}
 			if diff := cmp.Diff(got, describe(t, blobTree)); diff != "" {
 				t.Errorf("tree (-AddLayer +AddBlob):\n%s", diff)
+			}
+			if err := fileTree.AddFile(hostFileOf(t, test.blob)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(got, describe(t, fileTree)); diff != "" {
+				t.Errorf("tree (-AddLayer +AddFile):\n%s", diff)
 			}
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +72,27 @@ func (l layers) apply(t testing.TB, tree *Tree) error {
 	return nil
 }
 
+// applyFiles is apply with each layer in a file of the host.
+func (l layers) applyFiles(t testing.TB, tree *Tree) error {
+	t.Helper()
+	for _, entries := range l {
+		if err := tree.AddFile(hostFileOf(t, tarOf(t, entries...))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hostFileOf writes a file of the host and gives its name.
+func hostFileOf(t testing.TB, data []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // layerCase is a stack of layers and the one right answer to it.
 type layerCase struct {
 	name   string
@@ -86,24 +109,26 @@ func allCases() []layerCase {
 func runCases(t *testing.T, cases []layerCase) {
 	t.Helper()
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			tree := newTree(t)
-			err := c.layers.apply(t, tree)
-			if c.err != "" {
-				if err == nil || !strings.HasSuffix(err.Error(), c.err) {
-					t.Fatalf("got error %v\nwant %s", err, c.err)
+		for how, apply := range map[string]func(testing.TB, *Tree) error{"": c.layers.apply, " in a file": c.layers.applyFiles} {
+			t.Run(c.name+how, func(t *testing.T) {
+				tree := newTree(t)
+				err := apply(t, tree)
+				if c.err != "" {
+					if err == nil || !strings.HasSuffix(err.Error(), c.err) {
+						t.Fatalf("got error %v\nwant %s", err, c.err)
+					}
+					checkUnusable(t, tree, err)
+					return
 				}
-				checkUnusable(t, tree, err)
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(c.want, describe(t, tree)); diff != "" {
-				t.Errorf("tree (-want +got):\n%s", diff)
-			}
-			checkConsistent(t, tree)
-		})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(c.want, describe(t, tree)); diff != "" {
+					t.Errorf("tree (-want +got):\n%s", diff)
+				}
+				checkConsistent(t, tree)
+			})
+		}
 	}
 }
 

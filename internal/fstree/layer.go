@@ -81,7 +81,12 @@ func (c countingReader) Read(p []byte) (int, error) {
 
 func (t *Tree) addTar(r io.Reader) error {
 	// The counter is behind the buffer, where reads are large.
-	r = bufio.NewReaderSize(countingReader{t, r}, 128<<10)
+	return t.addEntries(bufio.NewReaderSize(countingReader{t, r}, 128<<10), t.write)
+}
+
+// addEntries applies the tar in r. What takes a content gives it to the inode,
+// with r at its start.
+func (t *Tree) addEntries(r io.Reader, take func(inode *Inode, body io.Reader, size int64) error) error {
 	archive := tar.NewReader(r)
 	last := ""
 	for {
@@ -98,7 +103,7 @@ func (t *Tree) addTar(r io.Reader) error {
 			return fmt.Errorf("read tar: %w", err)
 		}
 		last = header.Name
-		if err := t.entry(header, archive); err != nil {
+		if err := t.entry(header, archive, take); err != nil {
 			return fmt.Errorf("apply %.200q: %w", header.Name, err)
 		}
 	}
@@ -126,7 +131,7 @@ func drain(r io.Reader) error {
 }
 
 // entry applies one entry of the layer.
-func (t *Tree) entry(header *tar.Header, body io.Reader) error {
+func (t *Tree) entry(header *tar.Header, body io.Reader, take func(*Inode, io.Reader, int64) error) error {
 	if err := t.count(1); err != nil {
 		return err
 	}
@@ -169,7 +174,7 @@ func (t *Tree) entry(header *tar.Header, body io.Reader) error {
 		}
 		inode.Nlink++
 	case inode.Type == Regular:
-		if err := t.write(inode, body, header.Size); err != nil {
+		if err := take(inode, body, header.Size); err != nil {
 			return err
 		}
 	case inode.Type == Directory && old != nil && old.Type == Directory:

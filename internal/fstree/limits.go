@@ -55,6 +55,16 @@ func (Limits) exceeded(what string, got, limit int64) error {
 	return fmt.Errorf("%s: %d is more than %d: %w", what, got, limit, ErrLimit)
 }
 
+func (l Limits) checkSize(size int64) error {
+	if size < 0 {
+		return fmt.Errorf("size %d is negative", size)
+	}
+	if size > l.FileBytes {
+		return l.exceeded("file bytes", size, l.FileBytes)
+	}
+	return nil
+}
+
 func (t *Tree) count(entries int) error {
 	t.entries += entries
 	if t.entries > t.Limits.Entries {

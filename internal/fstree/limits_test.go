@@ -29,6 +29,9 @@ func TestLimits(t *testing.T) {
 		{"ratio of zstd", func(l *Limits) { l.RatioFreeBytes = 1 << 20 }, zstdOf(t, bomb), "uncompressed bytes"},
 		{"no ratio of plain tar", func(l *Limits) { l.RatioFreeBytes, l.Ratio = 0, 1 }, bomb, ""},
 		{"total bytes", func(l *Limits) { l.TotalBytes = 1 << 20 }, packed, "total bytes"},
+		{"total bytes of plain tar", func(l *Limits) { l.TotalBytes = 1 << 20 }, bomb, "total bytes"},
+		{"total bytes of plain tar, just", func(l *Limits) { l.TotalBytes = int64(len(bomb)) }, bomb, ""},
+		{"file bytes of plain tar", func(l *Limits) { l.FileBytes = 8<<20 - 1 }, bomb, "file bytes: 8388608 is more than 8388607"},
 		{"total bytes, just", func(l *Limits) { l.TotalBytes = int64(len(bomb)) }, packed, ""},
 		{"file bytes", func(l *Limits) { l.FileBytes = 8<<20 - 1 }, packed, "file bytes: 8388608 is more than 8388607"},
 		{"file bytes, just", func(l *Limits) { l.FileBytes = 8 << 20 }, packed, ""},
@@ -48,20 +51,25 @@ func TestLimits(t *testing.T) {
 		{"name", func(l *Limits) { l.NameBytes = 9 }, manyTar, "name bytes: 10 is more than 9"},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			tree := newTree(t)
-			test.limits(&tree.Limits)
-			err := tree.AddBlob(bytes.NewReader(test.blob))
-			if test.want == "" {
-				if err != nil {
-					t.Error(err)
+		for how, add := range map[string]func(*Tree) error{
+			"":           func(tree *Tree) error { return tree.AddBlob(bytes.NewReader(test.blob)) },
+			" in a file": func(tree *Tree) error { return tree.AddFile(hostFileOf(t, test.blob)) },
+		} {
+			t.Run(test.name+how, func(t *testing.T) {
+				tree := newTree(t)
+				test.limits(&tree.Limits)
+				err := add(tree)
+				if test.want == "" {
+					if err != nil {
+						t.Error(err)
+					}
+					return
 				}
-				return
-			}
-			if !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got error %v, want %s", err, test.want)
-			}
-		})
+				if !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got error %v, want %s", err, test.want)
+				}
+			})
+		}
 	}
 	// The limits are those of all layers together.
 	tree := newTree(t)
@@ -87,5 +95,12 @@ func TestLimitsOfPlacedFiles(t *testing.T) {
 	tree.Limits.Entries = 10
 	if err := tree.PlaceFile("d", Meta{}, strings.NewReader("123"), 3); !errors.Is(err, ErrLimit) {
 		t.Errorf("eleventh byte: got error %v, want %v", err, ErrLimit)
+	}
+	if err := tree.PlaceFileFrom("e", Meta{}, hostFileOf(t, []byte("123"))); !errors.Is(err, ErrLimit) {
+		t.Errorf("eleventh byte of a file: got error %v, want %v", err, ErrLimit)
+	}
+	tree.Limits.TotalBytes, tree.Limits.FileBytes = 100, 2
+	if err := tree.PlaceFileFrom("f", Meta{}, hostFileOf(t, []byte("123"))); !errors.Is(err, ErrLimit) {
+		t.Errorf("large file: got error %v, want %v", err, ErrLimit)
 	}
 }

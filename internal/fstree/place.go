@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 )
 
@@ -43,25 +42,15 @@ func (t *Tree) PlaceFile(path string, meta Meta, r io.Reader, size int64) error 
 	return t.place("place file", path, &Inode{Type: Regular, Meta: meta}, r, size)
 }
 
-// PlaceFileFrom makes a regular file with the content of a file of the host.
-func (t *Tree) PlaceFileFrom(path string, meta Meta, source string) (err error) {
-	f, err := os.Open(source)
+// PlaceFileFrom makes a regular file with the content of a file of the host,
+// which is not copied: it must stay as it is until Close. One that changed size
+// or time is an error of who reads it.
+func (t *Tree) PlaceFileFrom(path string, meta Meta, source string) error {
+	file, err := newHostFile(&t.host, source)
 	if err != nil {
 		return fmt.Errorf("place file %s: %w", path, err)
 	}
-	defer func() {
-		if closeErr := f.Close(); err == nil && closeErr != nil {
-			err = fmt.Errorf("place file %s: %w", path, closeErr)
-		}
-	}()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("place file %s: %w", path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("place file %s: %s is not a regular file", path, source)
-	}
-	return t.PlaceFile(path, meta, f, info.Size())
+	return t.place("place file", path, &Inode{Type: Regular, Meta: meta, content: file, Size: file.size}, nil, file.size)
 }
 
 func (t *Tree) place(op, path string, inode *Inode, content io.Reader, size int64) error {
@@ -109,18 +98,26 @@ func (t *Tree) placeInode(path string, inode *Inode, content io.Reader, size int
 		if err := t.countBytes(max(size, 0)); err != nil {
 			return err
 		}
-		if err := t.write(inode, content, size); err != nil {
-			return err
-		}
-		if n, err := io.ReadFull(content, make([]byte, 1)); n != 0 {
-			return fmt.Errorf("content is longer than %d bytes", size)
-		} else if err != io.EOF {
-			return fmt.Errorf("copy content: %w", err)
-		}
-		if err := t.flush(); err != nil {
+		if err := t.placeContent(inode, content, size); err != nil {
 			return err
 		}
 	}
 	_, err = t.link(dir, name, inode)
 	return err
+}
+
+// placeContent copies what is not in a file of the host.
+func (t *Tree) placeContent(inode *Inode, content io.Reader, size int64) error {
+	if inode.content != nil {
+		return t.Limits.checkSize(size)
+	}
+	if err := t.write(inode, content, size); err != nil {
+		return err
+	}
+	if n, err := io.ReadFull(content, make([]byte, 1)); n != 0 {
+		return fmt.Errorf("content is longer than %d bytes", size)
+	} else if err != io.EOF {
+		return fmt.Errorf("copy content: %w", err)
+	}
+	return t.flush()
 }

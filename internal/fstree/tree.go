@@ -3,9 +3,9 @@
 // folder touches no file system of the host: no root rights, no device nodes,
 // no symbolic link of an image that leads out of it.
 //
-// Names, metadata and link targets stay in memory; contents go to one unlinked
-// temporary file, so that an image of a gigabyte costs a gigabyte of disk and
-// a few megabytes of memory.
+// Names, metadata and link targets stay in memory. Contents that a file of the
+// host has stay there; others go to one unlinked temporary file, so that an image
+// of a gigabyte costs a gigabyte of disk and a few megabytes of memory.
 //
 // Rules for layers are those of the OCI image specification ("Image Layer
 // Filesystem Changeset", layer.md) and, where it is silent, those of containerd.
@@ -78,7 +78,8 @@ type Inode struct {
 	Major, Minor uint32 // of a device
 	Nlink        int    // names in the tree; 1 for a directory
 
-	offset int64 // of the content in the spool
+	content io.ReaderAt // nil is none
+	offset  int64       // in content
 }
 
 // Node is a name in the tree.
@@ -108,6 +109,17 @@ func (n *Node) Path() string {
 	return strings.Join(names, "/")
 }
 
+// Directories is how many directories are in the node, which is one.
+func (n *Node) Directories() int {
+	count := 0
+	for _, child := range n.children {
+		if child.Type == Directory {
+			count++
+		}
+	}
+	return count
+}
+
 // Tree is a file tree. It is not safe for concurrent changes; reading it from
 // several goroutines is fine.
 type Tree struct {
@@ -119,6 +131,7 @@ type Tree struct {
 	spool   *os.File
 	writer  *bufio.Writer // in front of spool
 	offset  int64         // where the next content starts
+	host    hostFiles
 	layer   int
 	entries int
 	bytes   int64 // bytes of layers and files taken so far
@@ -126,9 +139,9 @@ type Tree struct {
 	err     error // why the tree is unusable
 }
 
-// New returns a tree that holds only a root directory with mode 0755. The
-// contents of its files go to a temporary file in dir, which has no name as
-// soon as New returns; with "" for dir it is in os.TempDir.
+// New returns a tree that holds only a root directory with mode 0755. Contents
+// that are copied go to a temporary file in dir, which has no name as soon as New
+// returns; with "" for dir it is in os.TempDir.
 func New(dir string) (*Tree, error) {
 	spool, err := os.CreateTemp(dir, "fstree-")
 	if err != nil {
@@ -148,8 +161,8 @@ func New(dir string) (*Tree, error) {
 // Close frees the contents. Nothing of the tree may be read after it.
 func (t *Tree) Close() error {
 	t.err = errors.New("tree is closed")
-	if err := t.spool.Close(); err != nil {
-		return fmt.Errorf("close spool: %w", err)
+	if err := errors.Join(t.spool.Close(), t.host.close()); err != nil {
+		return fmt.Errorf("close contents: %w", err)
 	}
 	return nil
 }
@@ -177,7 +190,7 @@ func (t *Tree) ContentSize() int64 {
 // Open returns a reader of the content of n, which is empty unless n is a
 // regular file. It stays valid until Close.
 func (t *Tree) Open(n *Node) *io.SectionReader {
-	return io.NewSectionReader(t.spool, n.offset, n.Size)
+	return io.NewSectionReader(n.content, n.offset, n.Size)
 }
 
 // All iterates over every node but the root. Paths come in the order of their
@@ -253,13 +266,10 @@ func (t *Tree) unlink(n *Node) {
 
 // write copies size bytes of r to the spool as the content of inode.
 func (t *Tree) write(inode *Inode, r io.Reader, size int64) error {
-	if size < 0 {
-		return fmt.Errorf("size %d is negative", size)
+	if err := t.Limits.checkSize(size); err != nil {
+		return err
 	}
-	if size > t.Limits.FileBytes {
-		return t.Limits.exceeded("file bytes", size, t.Limits.FileBytes)
-	}
-	inode.offset, inode.Size = t.offset, size
+	inode.content, inode.offset, inode.Size = t.spool, t.offset, size
 	n, err := io.CopyN(t.writer, r, size)
 	t.offset += n
 	if errors.Is(err, io.EOF) {
