@@ -1,11 +1,10 @@
 package main
 
 import (
-	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"path"
 
 	"github.com/kindling-vm/kindling/internal/fstree"
 	"github.com/kindling-vm/kindling/internal/mtree"
@@ -13,40 +12,50 @@ import (
 )
 
 // archiver writes the entries of a tree to an archive and to its listing, so
-// that the two cannot disagree.
+// that the two cannot disagree: contents pass once, for both.
 type archiver struct {
 	tree     *fstree.Tree
 	archive  *newc.Writer
-	listing  *mtree.Writer
 	binaries map[*fstree.Node]bool
-	subdirs  map[string]uint32 // directory -> how many directories it has
 	links    map[*fstree.Inode]*hardLink
-	entries  uint32
+	hasher   *hasher
+	listed   []listed
+}
+
+// listed is an entry of the listing, which is complete when the hasher is done.
+type listed struct {
+	mtree.Entry
+	digest *digest // nil is none
 }
 
 // hardLink is what is known of a file with several names.
 type hardLink struct {
-	inode uint32
-	left  int // names still to come
+	inode  uint32
+	left   int // names still to come
+	digest *digest
 }
 
 // writeArchive writes what the tree has above its lower nodes.
 func writeArchive(w, listing io.Writer, tree *fstree.Tree, lower, binaries map[*fstree.Node]bool) error {
-	a := &archiver{tree: tree, archive: newc.NewWriter(w), listing: mtree.NewWriter(listing), binaries: binaries,
-		subdirs: map[string]uint32{}, links: map[*fstree.Inode]*hardLink{}}
-	for name, n := range tree.All() {
-		if n.Type == fstree.Directory {
-			a.subdirs[path.Dir(name)]++
-		}
+	a := &archiver{tree: tree, archive: newc.NewWriter(w), binaries: binaries,
+		links: map[*fstree.Inode]*hardLink{}, hasher: newHasher()}
+	err := a.addAll(lower)
+	a.hasher.finish()
+	if err != nil {
+		return err
 	}
+	return a.writeListing(listing)
+}
+
+func (a *archiver) addAll(lower map[*fstree.Node]bool) error {
 	// The lowest archive says what the root is: the kernel's own is a tmpfs with
 	// mode 1777.
-	if !lower[tree.Root()] {
-		if err := a.add(".", tree.Root()); err != nil {
+	if !lower[a.tree.Root()] {
+		if err := a.add(".", a.tree.Root()); err != nil {
 			return err
 		}
 	}
-	for name, n := range tree.All() {
+	for name, n := range a.tree.All() {
 		if lower[n] {
 			continue
 		}
@@ -60,38 +69,56 @@ func writeArchive(w, listing io.Writer, tree *fstree.Tree, lower, binaries map[*
 	return nil
 }
 
-func (a *archiver) add(name string, n *fstree.Node) error {
-	if err := a.addArchive(name, n); err != nil {
-		return fmt.Errorf("archive /%s: %w", name, err)
-	}
-	entry := &mtree.Entry{Path: name, Type: n.Type.String(), Mode: n.Mode, UID: n.UID, GID: n.GID, Target: n.Target}
-	if n.Type == fstree.Regular {
-		entry.Nlink = uint32(n.Nlink)
-	}
-	if n.Type == fstree.Regular && !a.binaries[n] {
-		sum := sha256.New()
-		if _, err := io.Copy(sum, a.tree.Open(n)); err != nil {
-			return fmt.Errorf("hash /%s: %w", name, err)
+// archiveSize is about how many bytes writeArchive writes.
+func archiveSize(tree *fstree.Tree, lower map[*fstree.Node]bool) int64 {
+	const perEntry = 256 // header and name
+	size := int64(perEntry)
+	for _, n := range tree.All() {
+		if !lower[n] {
+			size += perEntry + n.Size/int64(n.Nlink)
 		}
-		entry.SHA256, entry.Size = fmt.Sprintf("%x", sum.Sum(nil)), n.Size
 	}
-	if err := a.listing.Write(entry); err != nil {
-		return fmt.Errorf("write listing: %w", err)
+	return size
+}
+
+func (a *archiver) writeListing(w io.Writer) error {
+	listing := mtree.NewWriter(w)
+	for _, entry := range a.listed {
+		if entry.digest != nil {
+			entry.SHA256 = hex.EncodeToString(entry.digest[:])
+		}
+		if err := listing.Write(&entry.Entry); err != nil {
+			return fmt.Errorf("write listing: %w", err)
+		}
 	}
 	return nil
 }
 
-func (a *archiver) addArchive(name string, n *fstree.Node) error {
-	a.entries++
+func (a *archiver) add(name string, n *fstree.Node) error {
+	entry := listed{Entry: mtree.Entry{Path: name, Type: n.Type.String(), Mode: n.Mode, UID: n.UID, GID: n.GID, Target: n.Target}}
+	if n.Type == fstree.Regular {
+		entry.Nlink = uint32(n.Nlink)
+	}
+	if n.Type == fstree.Regular && !a.binaries[n] {
+		entry.Size, entry.digest = n.Size, new(digest)
+	}
+	a.listed = append(a.listed, entry)
+	if err := a.addArchive(name, n, &a.listed[len(a.listed)-1]); err != nil {
+		return fmt.Errorf("archive /%s: %w", name, err)
+	}
+	return nil
+}
+
+func (a *archiver) addArchive(name string, n *fstree.Node, entry *listed) error {
 	if len(n.Xattrs) > 0 {
 		return errors.New("extended attributes do not fit into a cpio archive")
 	}
-	header := newc.Header{Name: name, Mode: n.Mode, UID: n.UID, GID: n.GID, Inode: a.entries, Nlink: 1}
-	var body io.Reader
+	header := newc.Header{Name: name, Mode: n.Mode, UID: n.UID, GID: n.GID, Inode: uint32(len(a.listed)), Nlink: 1}
+	hasBody := false
 	switch n.Type {
 	case fstree.Directory:
 		header.Mode |= newc.TypeDir
-		header.Nlink = 2 + a.subdirs[name]
+		header.Nlink = uint32(2 + n.Directories())
 	case fstree.Symlink:
 		// Hard links of symbolic links become links of their own: the kernel
 		// makes no others (init/initramfs.c, do_symlink).
@@ -99,9 +126,8 @@ func (a *archiver) addArchive(name string, n *fstree.Node) error {
 		header.Size = int64(len(n.Target))
 	case fstree.Regular:
 		header.Mode |= newc.TypeRegular
-		if a.link(&header, n) {
+		if hasBody = a.link(&header, n, entry); hasBody {
 			header.Size = n.Size
-			body = a.tree.Open(n)
 		}
 	default:
 		return fmt.Errorf("it is of type %v; the guest's devtmpfs provides device nodes", n.Type)
@@ -113,25 +139,25 @@ func (a *archiver) addArchive(name string, n *fstree.Node) error {
 		_, err := io.WriteString(a.archive, n.Target)
 		return err
 	}
-	if body == nil {
+	if !hasBody {
 		return nil
 	}
-	_, err := a.archive.ReadFrom(body)
-	return err
+	return a.hasher.copy(a.archive, a.tree.Open(n), entry.digest)
 }
 
 // link gives the names of one file the same inode number, that of the first
-// one, and reports whether this name is the last. That one carries the content.
-func (a *archiver) link(header *newc.Header, n *fstree.Node) bool {
+// one, and the same digest, and reports whether this name is the last. That one
+// carries the content.
+func (a *archiver) link(header *newc.Header, n *fstree.Node, entry *listed) bool {
 	if n.Nlink == 1 {
 		return true
 	}
 	known := a.links[n.Inode]
 	if known == nil {
-		known = &hardLink{inode: a.entries, left: n.Nlink}
+		known = &hardLink{inode: header.Inode, left: n.Nlink, digest: entry.digest}
 		a.links[n.Inode] = known
 	}
 	known.left--
-	header.Inode, header.Nlink = known.inode, uint32(n.Nlink)
+	header.Inode, header.Nlink, entry.digest = known.inode, uint32(n.Nlink), known.digest
 	return known.left == 0
 }

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/kindling-vm/kindling/internal/fstree"
 	"github.com/kindling-vm/kindling/internal/mtree"
@@ -57,7 +53,7 @@ func makeSegment(o *segmentOptions) (err error) {
 		}
 	}
 	return writeOutputs(o.out, o.listing, func(archive, listing io.Writer) error {
-		return compress(archive, o.compression, func(w io.Writer) error {
+		return compress(archive, o.compression, archiveSize(tree, lower), func(w io.Writer) error {
 			return writeArchive(w, listing, tree, lower, binaries)
 		})
 	})
@@ -121,7 +117,7 @@ func placeEntry(tree *fstree.Tree, entry *mtree.Entry) error {
 
 func addLayers(tree *fstree.Tree, layers []string) error {
 	for _, layer := range layers {
-		if err := readFile(layer, func(f *os.File) error { return tree.AddBlob(f) }); err != nil {
+		if err := tree.AddFile(layer); err != nil {
 			return fmt.Errorf("add layer %s: %w", layer, err)
 		}
 	}
@@ -191,48 +187,6 @@ func checkInit(tree *fstree.Tree, arch string) error {
 	}
 	if interpreter.Type != fstree.Regular || interpreter.Mode&0o111 == 0 {
 		return fmt.Errorf("interpreter %s is not an executable file", words[0])
-	}
-	return nil
-}
-
-// writeOutputs makes an archive and its listing. Each appears complete or not at
-// all.
-func writeOutputs(archiveName, listingName string, write func(archive, listing io.Writer) error) (err error) {
-	archiveFile, err := pendingFile(archiveName)
-	if err != nil {
-		return fmt.Errorf("create archive: %w", err)
-	}
-	defer func() { err = errors.Join(err, archiveFile.Cleanup()) }()
-	listingFile, err := pendingFile(listingName)
-	if err != nil {
-		return fmt.Errorf("create listing: %w", err)
-	}
-	defer func() { err = errors.Join(err, listingFile.Cleanup()) }()
-	archive := bufio.NewWriterSize(archiveFile, 256<<10)
-	listing := bufio.NewWriter(listingFile)
-	if err := write(archive, listing); err != nil {
-		return err
-	}
-	// A full disk shows before the first of the two appears.
-	if err := listing.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", listingName, err)
-	}
-	if err := finish(archive, archiveFile); err != nil {
-		return err
-	}
-	return finish(listing, listingFile)
-}
-
-func pendingFile(path string) (*renameio.PendingFile, error) {
-	return renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
-}
-
-func finish(w *bufio.Writer, f *renameio.PendingFile) error {
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", f.Name(), err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("replace file: %w", err)
 	}
 	return nil
 }

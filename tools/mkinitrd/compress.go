@@ -16,14 +16,23 @@ import (
 // little memory.
 const window = 32 << 20
 
+// levels are the ways to compress. For 3 MB, the size of init, the best level
+// takes ten times as long as the default one and makes 7 % less; for all
+// programs, which share much, 24 % less.
+var levels = map[string]zstd.EncoderLevel{
+	"zstd":      zstd.SpeedBestCompression,
+	"zstd-fast": zstd.SpeedDefault,
+}
+
 // compress passes on what write writes, compressed, with NULs up to a multiple of
 // four bytes, where the kernel looks for the next archive (init/initramfs.c,
 // unpack_to_rootfs).
 //
 // The whole is in memory for zstd: a frame that says its size has a window no
 // larger than that. One encoder makes the same bytes on any number of
-// processors; several segments are several actions.
-func compress(w io.Writer, how string, write func(io.Writer) error) error {
+// processors; several segments are several actions. The archive has about size
+// bytes.
+func compress(w io.Writer, how string, size int64, write func(io.Writer) error) error {
 	if how == "none" {
 		counter := &counter{w: w}
 		if err := write(counter); err != nil {
@@ -31,12 +40,12 @@ func compress(w io.Writer, how string, write func(io.Writer) error) error {
 		}
 		return pad(w, counter.n)
 	}
-	var plain bytes.Buffer
-	if err := write(&plain); err != nil {
+	plain := bytes.NewBuffer(make([]byte, 0, size))
+	if err := write(plain); err != nil {
 		return err
 	}
 	encoder, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
+		zstd.WithEncoderLevel(levels[how]), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}

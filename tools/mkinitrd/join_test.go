@@ -40,7 +40,7 @@ func (f *fixture) join(segments ...string) error {
 }
 
 func TestJoin(t *testing.T) {
-	for _, compression := range []string{"none", "zstd"} {
+	for _, compression := range []string{"none", "zstd", "zstd-fast"} {
 		t.Run(compression, func(t *testing.T) {
 			f := newFixture(t)
 			how := "--compression=" + compression
@@ -102,30 +102,33 @@ func TestCompression(t *testing.T) {
 	text := strings.Repeat("compressible ", 1<<16)
 	args := []string{"--file=/a=" + f.write("a", []byte(text)), "--file=/b=" + f.write("b", []byte(text))}
 	f.mustSegment("plain", nil, args...)
-	f.mustSegment("packed", nil, append(args, "--compression=zstd")...)
-	plain, packed := f.read("plain.cpio"), f.read("packed.cpio")
-	var header zstd.Header
-	if err := header.Decode(packed); err != nil {
-		t.Fatal(err)
-	}
-	if !header.HasFCS || header.FrameContentSize != uint64(len(plain)) || header.WindowSize > window {
-		t.Errorf("frame has %+v, want its size, %d, and a window of at most %d", header, len(plain), window)
-	}
-	decoder, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer decoder.Close()
-	// The NULs behind the frame are for the kernel; they are no frame.
-	got, err := decoder.DecodeAll(bytes.TrimRight(packed, "\x00"), nil)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, plain) {
-		t.Errorf("unpacked segment has %d bytes, want the %d of a plain one", len(got), len(plain))
-	}
-	if diff := cmp.Diff(f.read("plain.mtree"), f.read("packed.mtree")); diff != "" {
-		t.Errorf("listings differ:\n%s", diff)
+	plain := f.read("plain.cpio")
+	for _, how := range []string{"zstd", "zstd-fast"} {
+		f.mustSegment("packed", nil, append(args, "--compression="+how)...)
+		packed := f.read("packed.cpio")
+		var header zstd.Header
+		if err := header.Decode(packed); err != nil {
+			t.Fatal(err)
+		}
+		if !header.HasFCS || header.FrameContentSize != uint64(len(plain)) || header.WindowSize > window {
+			t.Errorf("%s: frame has %+v, want its size, %d, and a window of at most %d", how, header, len(plain), window)
+		}
+		decoder, err := zstd.NewReader(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer decoder.Close()
+		// The NULs behind the frame are for the kernel; they are no frame.
+		got, err := decoder.DecodeAll(bytes.TrimRight(packed, "\x00"), nil)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, plain) {
+			t.Errorf("%s: unpacked segment has %d bytes, want the %d of a plain one", how, len(got), len(plain))
+		}
+		if diff := cmp.Diff(f.read("plain.mtree"), f.read("packed.mtree")); diff != "" {
+			t.Errorf("%s: listings differ:\n%s", how, diff)
+		}
 	}
 }
 

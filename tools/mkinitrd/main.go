@@ -92,7 +92,7 @@ func runSegment(args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&o.modules, "modules", "", "tar `FILE` with kernel modules, modules.dep and modules.builtin, plain or compressed")
 	flags.Func("module", "kernel module `NAME` to include with what it needs, loaded in the order given", appendTo(&o.names))
 	flags.Func("optional-module", "kernel module `NAME` to include with what it needs", appendTo(&o.optional))
-	flags.StringVar(&o.compression, "compression", "none", "`HOW` to compress the segment: none or zstd")
+	flags.StringVar(&o.compression, "compression", "none", "`HOW` to compress the segment: none, zstd or, for what changes often, zstd-fast")
 	flags.StringVar(&o.out, "out", "", "write the segment to `FILE`")
 	flags.StringVar(&o.listing, "listing", "", "write an mtree listing of the segment to `FILE`")
 	if err := flags.Parse(args); err != nil {
@@ -109,8 +109,8 @@ func runSegment(args []string, stdout, stderr io.Writer) error {
 		return errors.New("a module needs the flag --modules")
 	case len(o.lower) > 0 && len(o.layers) > 0:
 		return errors.New("a segment with --layer must be the lowest: cpio archives cannot remove files")
-	case o.compression != "none" && o.compression != "zstd":
-		return fmt.Errorf("compression %q is neither none nor zstd", o.compression)
+	case o.compression != "none" && levels[o.compression] == 0:
+		return fmt.Errorf("compression %q is not none, zstd or zstd-fast", o.compression)
 	}
 	if err := elfcheck.CheckArch(o.arch); err != nil {
 		return err

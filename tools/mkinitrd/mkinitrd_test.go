@@ -188,7 +188,7 @@ func TestUsage(t *testing.T) {
 		{"file without dest", []string{"segment", "--file==x"}, `invalid value "=x" for flag -file: want two names with = between them`},
 		{"module without modules", []string{"segment", "--out=x", "--listing=x", "--module=a"}, "a module needs the flag --modules"},
 		{"layer on top", []string{"segment", "--out=x", "--listing=x", "--lower=a", "--layer=b"}, "a segment with --layer must be the lowest: cpio archives cannot remove files"},
-		{"compression", []string{"segment", "--out=x", "--listing=x", "--compression=lz4"}, `compression "lz4" is neither none nor zstd`},
+		{"compression", []string{"segment", "--out=x", "--listing=x", "--compression=lz4"}, `compression "lz4" is not none, zstd or zstd-fast`},
 		{"join without out", []string{"join"}, "flag --out is missing"},
 		{"join without listing", []string{"join", "--out=x"}, "flag --listing is missing"},
 		{"join of nothing", []string{"join", "--out=x", "--listing=x"}, "flag --segment is missing"},

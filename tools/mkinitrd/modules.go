@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -34,7 +33,7 @@ func addModules(tree *fstree.Tree, o *segmentOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	if err := readFile(o.modules, func(f *os.File) error { return source.AddBlob(f) }); err != nil {
+	if err := source.AddFile(o.modules); err != nil {
 		return err
 	}
 	m, err := readModules(source)

@@ -88,7 +88,6 @@ type Writer struct {
 	left    int64 // bytes of the current body that are still to come
 	pad     int   // zeros behind the current body
 	buf     []byte
-	copyBuf []byte
 	err     error
 }
 
@@ -100,7 +99,7 @@ func NewWriter(w io.Writer) *Writer {
 var errClosed = errors.New("archive is closed")
 
 // WriteHeader ends the current entry and starts another. The body follows
-// through Write or ReadFrom.
+// through Write.
 func (w *Writer) WriteHeader(header Header) error {
 	if err := w.finish(); err != nil {
 		return err
@@ -224,28 +223,6 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return n, w.fail(fmt.Errorf("write entry %.200q: %w", w.current.Name, err))
 	}
 	return n, nil
-}
-
-// ReadFrom makes io.Copy use one buffer for all entries.
-func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
-	if w.copyBuf == nil {
-		w.copyBuf = make([]byte, 128<<10)
-	}
-	var total int64
-	for {
-		n, readErr := r.Read(w.copyBuf)
-		written, err := w.Write(w.copyBuf[:n])
-		total += int64(written)
-		if err != nil {
-			return total, err
-		}
-		if readErr == io.EOF {
-			return total, nil
-		}
-		if readErr != nil {
-			return total, w.fail(fmt.Errorf("read body of %.200q: %w", w.current.Name, readErr))
-		}
-	}
 }
 
 // Close writes the end of the archive. It does not close the underlying writer.
