@@ -136,6 +136,7 @@ func (s *assembly) plain(ctx context.Context, scale int) (figure, error) {
 	case scale == 1 && s.uroot != "":
 		f.levels = []level{
 			{contender: "kindling, files", against: "u-root", quantity: duration, atMost: 0.6},
+			{contender: "kindling, layer", against: "u-root", quantity: duration, atMost: 1.2},
 			{contender: "kindling, gzip layer", against: "u-root", quantity: duration, atMost: 1.2},
 		}
 	case scale == 16:
@@ -183,7 +184,8 @@ func (s *assembly) again(ctx context.Context, tree string, rest []string) (figur
 	initSegment, joined := s.path("init.cpio"), s.path("joined.cpio")
 	join := []string{s.mkinitrd, "join", "--segment=" + base + ".mtree=" + base,
 		"--segment=" + initSegment + ".mtree=" + initSegment, "--out=" + joined, "--listing=" + joined + ".mtree"}
-	changed := s.segment(initSegment, "--lower="+base+".mtree", "--binary=/init="+tree+"/init", "--compression=zstd").named("kindling, init changed")
+	// As a build does that edits programs: the base at the best level, once.
+	changed := s.segment(initSegment, "--lower="+base+".mtree", "--binary=/init="+tree+"/init", "--compression=zstd-fast").named("kindling, init changed")
 	changed.output, changed.commands = joined, append(changed.commands, join)
 	f := figure{name: "assemble the shipped content again", reference: "cpio, all of it", contenders: []contender{
 		changed,
