@@ -50,7 +50,8 @@ type sample struct {
 // usageOf is what a command took.
 type usageOf struct {
 	duration time.Duration
-	peak     int64 // bytes: largest resident size of it or a child of it
+	cpu      time.Duration // of all its threads, in the program and in the kernel
+	peak     int64         // bytes: largest resident size of it or a child of it
 	stdout   []byte
 }
 
@@ -83,7 +84,8 @@ func execute(ctx context.Context, env, argv []string) (*usageOf, error) {
 	if !ok {
 		return nil, errors.New("the system does not tell what a process used")
 	}
-	return &usageOf{duration: duration, peak: usage.Maxrss << 10, stdout: stdout.Bytes()}, nil
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return &usageOf{duration: duration, cpu: cpu, peak: usage.Maxrss << 10, stdout: stdout.Bytes()}, nil
 }
 
 // tail is the end of a command's output, for an error.
@@ -133,11 +135,13 @@ func (b *bench) runOnce(ctx context.Context, f *figure, c *contender) ([]sample,
 			return nil, nil, err
 		}
 		duration += usage.duration
+		total.CPU += usage.cpu.Seconds()
 		total.Peak = max(total.Peak, usage.peak)
 		stdout = append(stdout, usage.stdout...)
 	}
 	if f.collect != nil {
 		samples, err := f.collect(stdout)
+		total.CPU = 0 // of all that the benchmark does, not of a sample
 		return samples, total, err
 	}
 	if c.output != "" {

@@ -29,7 +29,7 @@ func fakeBench(t *testing.T, rounds int, ran *[]string) *bench {
 					return nil, err
 				}
 			}
-			return &usageOf{duration: time.Duration(len(*ran)) * time.Second, peak: 7, stdout: []byte("out of " + argv[0] + "\n")}, nil
+			return &usageOf{duration: time.Duration(len(*ran)) * time.Second, cpu: time.Second, peak: 7, stdout: []byte("out of " + argv[0] + "\n")}, nil
 		}}
 }
 
@@ -50,8 +50,8 @@ func TestMeasureTakesTurns(t *testing.T) {
 	}
 	// Of the first round, which warms up, nothing is kept; sync takes no time.
 	want := rows{
-		{Name: "a", Unit: "s", Values: []float64{6 + 7, 10 + 11}, Peak: 7, Bytes: 5, spread: spread{Median: 17, MAD: 4, Min: 13, Max: 21}},
-		{Name: "again", Unit: "s", Values: []float64{8, 12}, Peak: 7, Bytes: 5, spread: spread{Median: 10, MAD: 2, Min: 8, Max: 12}},
+		{Name: "a", Unit: "s", Values: []float64{6 + 7, 10 + 11}, CPU: 2, Peak: 7, Bytes: 5, spread: spread{Median: 17, MAD: 4, Min: 13, Max: 21}},
+		{Name: "again", Unit: "s", Values: []float64{8, 12}, CPU: 1, Peak: 7, Bytes: 5, spread: spread{Median: 10, MAD: 2, Min: 8, Max: 12}},
 	}
 	if diff := cmp.Diff(want, got.Rows, cmp.AllowUnexported(row{})); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
@@ -104,8 +104,8 @@ func TestExecute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.duration <= 0 || got.peak < 1<<20 || len(got.stdout) == 0 {
-		t.Errorf("got %+v, want a time, a peak of some MiB and output", got)
+	if got.duration <= 0 || got.cpu <= 0 || got.peak < 1<<20 || len(got.stdout) == 0 {
+		t.Errorf("got %+v, want times, a peak of some MiB and output", got)
 	}
 	if _, err := execute(t.Context(), nil, []string{self, "-test.nonsense"}); err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("error %v, want what the program says", err)

@@ -47,14 +47,14 @@ func (f *measured) markdown(w *bytes.Buffer) {
 	if f.Reference != "" {
 		ratio = "ratio to " + f.Reference
 	}
-	fmt.Fprintf(w, "| | unit | median | MAD | min..max | peak MiB | output bytes | %s |\n|---|---|---|---|---|---|---|---|\n", ratio)
+	fmt.Fprintf(w, "| | unit | median | MAD | min..max | CPU s | peak MiB | output bytes | %s |\n|---|---|---|---|---|---|---|---|---|\n", ratio)
 	for _, row := range f.Rows {
 		ratio := ""
 		if row.Ratio != nil {
 			ratio = row.Ratio.text()
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s..%s | %s | %s | %s |\n", row.Name, row.Unit, number(row.Median), number(row.MAD),
-			number(row.Min), number(row.Max), present(float64(row.Peak)/(1<<20), "%.0f"), present(float64(row.Bytes), "%.0f"), ratio)
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s..%s | %s | %s | %s | %s |\n", row.Name, row.Unit, number(row.Median), number(row.MAD),
+			number(row.Min), number(row.Max), present(row.CPU, "%.3f"), present(float64(row.Peak)/(1<<20), "%.0f"), present(float64(row.Bytes), "%.0f"), ratio)
 	}
 }
 

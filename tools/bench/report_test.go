@@ -17,7 +17,7 @@ func exampleReport() *report {
 			Figures: []measured{{
 				Name: "copy <1 MB>", Reference: "cp", Series: "copy", Scale: 1,
 				Rows: rows{
-					{Name: "ours", Unit: "s", Peak: 12 << 20, Bytes: 1000, spread: spread{Median: 0.0123456, MAD: 0.001, Min: 0.01, Max: 0.02},
+					{Name: "ours", Unit: "s", CPU: 0.0234, Peak: 12 << 20, Bytes: 1000, spread: spread{Median: 0.0123456, MAD: 0.001, Min: 0.01, Max: 0.02},
 						Ratio: &spread{Median: 0.5, MAD: 0.1, Min: 0.4, Max: 0.6}},
 					{Name: "cp", Unit: "s", spread: spread{Median: 0.025, Min: 0.025, Max: 0.025}},
 					{Name: "cp moves", Unit: "MB/s", spread: spread{Median: 1234.5, Min: 1200, Max: 1300}},
@@ -38,11 +38,11 @@ a machine. Medians of 3 rounds.
 
 **copy <1 MB>**
 
-| | unit | median | MAD | min..max | peak MiB | output bytes | ratio to cp |
-|---|---|---|---|---|---|---|---|
-| ours | s | 0.0123 | 0.00100 | 0.0100..0.0200 | 12 | 1000 | 0.500 [0.400..0.600] |
-| cp | s | 0.0250 | 0 | 0.0250..0.0250 |  |  |  |
-| cp moves | MB/s | 1234 | 0 | 1200..1300 |  |  |  |
+| | unit | median | MAD | min..max | CPU s | peak MiB | output bytes | ratio to cp |
+|---|---|---|---|---|---|---|---|---|
+| ours | s | 0.0123 | 0.00100 | 0.0100..0.0200 | 0.023 | 12 | 1000 | 0.500 [0.400..0.600] |
+| cp | s | 0.0250 | 0 | 0.0250..0.0250 |  |  |  |  |
+| cp moves | MB/s | 1234 | 0 | 1200..1300 |  |  |  |  |
 
 | level | bound | got | met |
 |---|---|---|---|

@@ -39,6 +39,7 @@ type row struct {
 	Unit   string    `json:"unit"`
 	Values []float64 `json:"values"` // one of each round
 	spread
+	CPU   float64 `json:"cpuSeconds,omitempty"`  // the least of all rounds
 	Peak  int64   `json:"peakBytes,omitempty"`   // the largest of all rounds
 	Bytes int64   `json:"outputBytes,omitempty"` // of the last round
 	Ratio *spread `json:"ratio,omitempty"`       // to the reference, round by round
@@ -51,10 +52,11 @@ func (r *rows) add(samples []sample, usage *row) {
 	for _, s := range samples {
 		known := r.find(s.name)
 		if known == nil {
-			known = &row{Name: s.name, Unit: s.unit}
+			known = &row{Name: s.name, Unit: s.unit, CPU: usage.CPU}
 			*r = append(*r, known)
 		}
 		known.Values = append(known.Values, s.value)
+		known.CPU = min(known.CPU, usage.CPU)
 		known.Peak = max(known.Peak, usage.Peak)
 		known.Bytes = usage.Bytes
 	}
