@@ -30,7 +30,8 @@ their files below KINDLING_STATE_DIR (default: $XDG_STATE_HOME/kindling or
 	root.AddCommand(runCommand(), execCommand(), cpCommand(), statCommand(), stopCommand(), artifactCommand())
 	root.AddCommand(installCommand(), lsCommand(), resolveCommand(), pathsCommand(), verifyCommand(), gcCommand(),
 		pullCommand(), pushCommand(), doctorCommand(), exitCodesTopic())
-	root.AddCommand(pauseCommand(), resumeCommand(), snapshotCommand(), restoreCommand(), psCommand(), logsCommand(), inspectCommand(), rmCommand(), superviseCommand())
+	root.AddCommand(pauseCommand(), resumeCommand(), snapshotCommand(), restoreCommand())
+	root.AddCommand(psCommand(), logsCommand(), inspectCommand(), rmCommand(), superviseCommand(), docsCommand())
 	return root
 }
 
