@@ -40,7 +40,8 @@ of kindling.`,
 		Example: `  kindling cp config.json web:/etc/app/
   kindling cp web:/var/log logs
   tar -c site | kindling cp - web:/srv`,
-		Args: usage(cobra.ExactArgs(2)),
+		Args:              usage(cobra.ExactArgs(2)),
+		ValidArgsFunction: completePlaces(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, err := parsePlace(args[0])
 			if err != nil {

@@ -44,6 +44,7 @@ signals INT, TERM and HUP that kindling gets; the third one ends kindling.`,
 			}
 			return checkName(args[0])
 		}),
+		ValidArgsFunction: completeMachines(1, isRunning),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if o.Timeout < 0 {
 				return usageError{fmt.Errorf("--timeout is %v, want a positive time", o.Timeout)}

@@ -18,6 +18,7 @@ keys, but take away and change none.`,
 			}
 			return checkName(args[0])
 		}),
+		ValidArgsFunction: completeMachines(1, anyMachine),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			state, err := stateDir()
 			if err != nil {

@@ -34,6 +34,7 @@ kept, or up to 16.`,
 			}
 			return checkName(args[0])
 		}),
+		ValidArgsFunction: completeMachines(1, anyMachine),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if tail < -1 {
 				return usageError{fmt.Errorf("--tail is %d, want at least 0, or -1 for all", tail)}

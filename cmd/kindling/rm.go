@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -22,7 +23,8 @@ func rmCommand() *cobra.Command {
 names. A machine that runs is an error, unless -f is given, which kills it.`,
 		Example: `  kindling rm web
   kindling rm -f web db`,
-		Args: usage(checkNames),
+		Args:              usage(checkNames),
+		ValidArgsFunction: completeMachines(math.MaxInt, anyMachine),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return removeAll(cmd.Context(), args, force, cmd.OutOrStdout())
 		},

@@ -31,7 +31,8 @@ add keys, but take away and change none.
 Exit codes are 1 where the file does not exist, 2 and 125 as of kindling.`,
 		Example: `  kindling stat web:/etc/hostname
   kindling stat -L -o json web:/etc/localtime`,
-		Args: usage(cobra.ExactArgs(1)),
+		Args:              usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: completePlaces(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := parsePlace(args[0])
 			if err != nil {

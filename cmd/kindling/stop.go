@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -36,7 +37,8 @@ has not stopped in its time, and 2 seconds for its end, is killed, which is told
 A paused one goes on first.`,
 		Example: `  kindling stop web
   kindling stop -t 60 web db`,
-		Args: usage(checkNames),
+		Args:              usage(checkNames),
+		ValidArgsFunction: completeMachines(math.MaxInt, isRunning),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 0 {
 				return usageError{fmt.Errorf("--time is %d, want at least 0", limit)}
