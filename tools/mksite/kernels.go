@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	md "github.com/kindling-vm/kindling/internal/markdown"
@@ -31,7 +30,7 @@ func kernelsPage(l *lock.Lock) []byte {
 		{"Kernels and their headers", lock.Kernel, func(p lock.Profile) string { return p.Kernel }},
 		{"Bases", lock.Base, func(p lock.Profile) string { return p.Base }},
 	} {
-		header := []string{"name", "architecture", "version", "profile", "digest", "size", "from"}
+		header := []string{"name", "version", "architectures", "profile", "from"}
 		if part.kind == lock.Kernel {
 			header = append(header, "headers")
 		}
@@ -40,18 +39,36 @@ func kernelsPage(l *lock.Lock) []byte {
 			if a.Kind != part.kind {
 				continue
 			}
-			row := []string{
-				md.Code(a.Name), md.Text(a.Arch), md.Text(a.Version), chosenBy(l, a.Name, part.chosen),
-				digest(&a), size(a.Size), origin(&a),
-			}
+			row := []string{md.Code(a.Name), version(&a), md.Text(a.Arch), chosenBy(l, a.Name, part.chosen), origin(&a)}
 			if part.kind == lock.Kernel {
 				row = append(row, headers(l, &a))
 			}
-			rows = append(rows, row)
+			rows = addRow(rows, row, 2)
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s", part.title, md.Table(header, rows))
 	}
 	return []byte(b.String())
+}
+
+// addRow appends a row, or only its cell of a column to the row before, where
+// they differ in that alone.
+func addRow(rows [][]string, row []string, column int) [][]string {
+	if len(rows) > 0 {
+		last := rows[len(rows)-1]
+		if slices.Equal(last[:column], row[:column]) && slices.Equal(last[column+1:], row[column+1:]) {
+			last[column] += ", " + row[column]
+			return rows
+		}
+	}
+	return append(rows, row)
+}
+
+// version is what an artifact's name does not say.
+func version(a *lock.Artifact) string {
+	if a.Version == a.Name {
+		return ""
+	}
+	return md.Text(a.Version)
 }
 
 // chosenBy are the profiles that have an artifact.
@@ -65,24 +82,11 @@ func chosenBy(l *lock.Lock, name string, chosen func(lock.Profile) string) strin
 	return strings.Join(profiles, ", ")
 }
 
-func digest(a *lock.Artifact) string {
-	if !a.Pinned() {
-		return "not pinned"
-	}
-	return md.Code(a.SHA256[:12])
-}
-
-func size(bytes int64) string {
-	if bytes == 0 {
-		return ""
-	}
-	return md.Text(strconv.FormatFloat(float64(bytes)/1e6, 'f', 1, 64) + " MB")
-}
-
-// origin is the Debian package of an artifact, or the host that has it.
+// origin is whose file an artifact is, Debian's or that of the hosts that have
+// it, and whether its bytes are known.
 func origin(a *lock.Artifact) string {
 	if a.Package != "" {
-		return "Debian, " + md.Code(a.Package)
+		return "Debian" // always pinned
 	}
 	var hosts []string
 	for _, address := range a.URLs {
@@ -91,6 +95,9 @@ func origin(a *lock.Artifact) string {
 			panic(err) // lock.Parse has checked it
 		}
 		hosts = append(hosts, md.Text(u.Host))
+	}
+	if !a.Pinned() {
+		hosts = append(hosts, "not pinned")
 	}
 	return strings.Join(slices.Compact(hosts), ", ")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,22 +20,8 @@ var chapters = []struct{ title, kind string }{
 
 // rulesPage is what .bzl files say of what can be loaded from them.
 func rulesPage(files []starlarkFile) ([]byte, error) {
-	var all []definition
-	var problems []error
-	for _, file := range files {
-		found, err := parseStarlark(file)
-		if err == nil && len(found) == 0 {
-			err = fmt.Errorf("read rules of %s: it defines nothing", file.path)
-		}
-		problems = append(problems, err)
-		all = append(all, found...)
-	}
-	for _, d := range all {
-		if d.doc == "" {
-			problems = append(problems, fmt.Errorf("read rules of %s: %s has no doc", strings.TrimPrefix(d.label, "//"), d.name))
-		}
-	}
-	if err := errors.Join(problems...); err != nil {
+	all, err := parseStarlark(files)
+	if err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(all, func(a, b definition) int { return strings.Compare(a.name, b.name) })

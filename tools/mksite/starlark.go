@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -38,8 +39,49 @@ var kinds = map[string]struct{ title, fields string }{
 	"provider":         {"provider", "fields"},
 }
 
-// parseStarlark reads the definitions of a file, in their order.
-func parseStarlark(f starlarkFile) ([]definition, error) {
+// starlarkReader reads one file.
+type starlarkReader struct {
+	path      string
+	lines     []string
+	file      *syntax.File
+	variables map[string]syntax.Expr // assigned in the file
+	loads     map[string]loaded
+	others    map[string]*starlarkReader // all files, by label
+}
+
+// loaded is where a name of another file comes from.
+type loaded struct{ label, name string }
+
+// parseStarlark gives the definitions of files, which may use each other's
+// dicts of attributes, in their order.
+func parseStarlark(files []starlarkFile) ([]definition, error) {
+	others := map[string]*starlarkReader{}
+	var readers []*starlarkReader
+	for _, f := range files {
+		r, err := newStarlarkReader(f)
+		if err != nil {
+			return nil, err
+		}
+		r.others = others
+		others[r.label()] = r
+		readers = append(readers, r)
+	}
+	var all []definition
+	var problems []error
+	for _, r := range readers {
+		found, err := r.definitions()
+		if err == nil && len(found) == 0 {
+			err = errors.New("it defines nothing")
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("read rules of %s: %w", r.path, err))
+		}
+		all = append(all, found...)
+	}
+	return all, errors.Join(problems...)
+}
+
+func newStarlarkReader(f starlarkFile) (*starlarkReader, error) {
 	source, err := os.ReadFile(f.name)
 	if err != nil {
 		return nil, fmt.Errorf("read rules: %w", err)
@@ -48,9 +90,31 @@ func parseStarlark(f starlarkFile) ([]definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse rules: %w", err)
 	}
-	reader := starlarkReader{source: string(source), variables: map[string]syntax.Expr{}}
-	var found []definition
+	r := &starlarkReader{
+		path: f.path, lines: strings.SplitAfter(string(source), "\n"), file: file,
+		variables: map[string]syntax.Expr{}, loads: map[string]loaded{},
+	}
 	for _, statement := range file.Stmts {
+		switch statement := statement.(type) {
+		case *syntax.LoadStmt:
+			for i, name := range statement.To {
+				r.loads[name.Name] = loaded{statement.ModuleName(), statement.From[i].Name}
+			}
+		case *syntax.AssignStmt:
+			if name, ok := statement.LHS.(*syntax.Ident); ok {
+				r.variables[name.Name] = statement.RHS
+			}
+		}
+	}
+	return r, nil
+}
+
+func (r *starlarkReader) label() string { return "//" + path.Dir(r.path) + ":" + path.Base(r.path) }
+
+// definitions are the public ones of the file.
+func (r *starlarkReader) definitions() ([]definition, error) {
+	var found []definition
+	for _, statement := range r.file.Stmts {
 		var d *definition
 		switch statement := statement.(type) {
 		case *syntax.AssignStmt:
@@ -58,25 +122,23 @@ func parseStarlark(f starlarkFile) ([]definition, error) {
 			if !ok {
 				continue
 			}
-			reader.variables[name.Name] = statement.RHS
-			d, err = reader.assigned(name.Name, statement.RHS)
+			var err error
+			if d, err = r.assigned(name.Name, statement.RHS); err != nil {
+				return nil, err
+			}
 		case *syntax.DefStmt:
-			d = reader.macro(statement)
+			d = r.macro(statement)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read rules of %s: %w", f.path, err)
+		if d == nil || strings.HasPrefix(d.name, "_") {
+			continue
 		}
-		if d != nil && !strings.HasPrefix(d.name, "_") {
-			d.label = "//" + path.Dir(f.path) + ":" + path.Base(f.path)
-			found = append(found, *d)
+		if d.doc == "" {
+			return nil, fmt.Errorf("%s has no doc", d.name)
 		}
+		d.label = r.label()
+		found = append(found, *d)
 	}
 	return found, nil
-}
-
-type starlarkReader struct {
-	source    string
-	variables map[string]syntax.Expr // of the file, so far
 }
 
 // assigned is what name = rule(...) and its like define, or nil.
@@ -102,8 +164,8 @@ func (r *starlarkReader) assigned(name string, value syntax.Expr) (*definition, 
 	return d, nil
 }
 
-// fields reads a dict of attributes or of a provider's fields. One that is
-// joined with a dict of another file has the fields that are written here.
+// fields reads a dict of attributes or of a provider's fields, or several that
+// are joined.
 func (r *starlarkReader) fields(expr syntax.Expr) ([]field, error) {
 	switch expr := expr.(type) {
 	case *syntax.BinaryExpr:
@@ -114,11 +176,15 @@ func (r *starlarkReader) fields(expr syntax.Expr) ([]field, error) {
 		right, err := r.fields(expr.Y)
 		return append(left, right...), err
 	case *syntax.Ident:
+		if from, ok := r.loads[expr.Name]; ok {
+			other := r.others[from.label]
+			if other == nil || other.variables[from.name] == nil {
+				return nil, fmt.Errorf("%s is loaded from %s, which is not given or does not define it", expr.Name, from.label)
+			}
+			return other.fields(other.variables[from.name])
+		}
 		if known, ok := r.variables[expr.Name]; ok {
 			return r.fields(known)
-		}
-		if strings.HasSuffix(expr.Name, "_ATTRS") { // private ones of a rule that helps
-			return nil, nil
 		}
 	case *syntax.DictExpr:
 		var fields []field
@@ -236,13 +302,17 @@ func (r *starlarkReader) value(expr syntax.Expr) string {
 // text is the source of a node, on one line.
 func (r *starlarkReader) text(node syntax.Node) string {
 	start, end := node.Span()
-	lines := strings.SplitAfter(r.source, "\n")
-	offset := func(p syntax.Position) int {
-		n := 0
-		for _, line := range lines[:p.Line-1] {
-			n += len(line)
+	var b strings.Builder
+	for n := start.Line; n <= end.Line; n++ {
+		line := []rune(r.lines[n-1])
+		from, to := 0, len(line)
+		if n == start.Line {
+			from = int(start.Col) - 1
 		}
-		return n + len(string([]rune(lines[p.Line-1])[:p.Col-1]))
+		if n == end.Line {
+			to = int(end.Col) - 1
+		}
+		b.WriteString(string(line[from:to]))
 	}
-	return strings.Join(strings.Fields(r.source[offset(start):offset(end)]), " ")
+	return strings.Join(strings.Fields(b.String()), " ")
 }
