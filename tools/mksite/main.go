@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/kindling-vm/kindling/system/lock"
 )
@@ -180,9 +181,10 @@ func writeFolder(out string, files map[string][]byte) (err error) {
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return fmt.Errorf("make site: %w", err)
 	}
-	// An empty folder of that name, which Bazel makes, is replaced.
-	if err := os.Rename(temp, out); err != nil {
-		return fmt.Errorf("make site: %w", err)
+	// Bazel makes an empty folder of that name, which rename(2) replaces, unlike
+	// os.Rename.
+	if err := syscall.Rename(temp, out); err != nil {
+		return fmt.Errorf("make site: rename to %s: %w", out, err)
 	}
 	return nil
 }
