@@ -55,11 +55,14 @@ func manPage(cmd *cobra.Command) string {
 }
 
 func manBlocks(b *strings.Builder, blocks []markdown.Block) {
-	for _, block := range blocks {
+	for i, block := range blocks {
+		if i > 0 {
+			b.WriteString(".PP\n")
+		}
 		if block.Verbatim {
-			fmt.Fprintf(b, ".PP\n.RS 4\n.nf\n%s\n.fi\n.RE\n", roff(block.Text))
+			fmt.Fprintf(b, ".RS 4\n.nf\n%s\n.fi\n.RE\n", roff(block.Text))
 		} else {
-			fmt.Fprintf(b, ".PP\n%s\n", roff(block.Text))
+			fmt.Fprintf(b, "%s\n", roff(block.Text))
 		}
 	}
 }
@@ -75,7 +78,7 @@ func manFlag(b *strings.Builder, flag flagText) {
 	}
 	fmt.Fprintf(b, "\n%s\n", roff(flag.meaning))
 	if flag.variable != "" {
-		fmt.Fprintf(b, "Environment: %s\n", roff(flag.variable))
+		fmt.Fprintf(b, ".br\nEnvironment: %s\n", roff(flag.variable))
 	}
 }
 
