@@ -67,18 +67,21 @@ func markdownVerbs(cmd *cobra.Command) string {
 func markdownFlags(cmd *cobra.Command) string {
 	var rows [][]string
 	for _, flag := range flagTexts(cmd) {
-		names := strings.Join(flag.names, ", ")
+		names := make([]string, len(flag.names))
+		for i, name := range flag.names {
+			names[i] = markdown.Code(name)
+		}
+		syntax, meaning := strings.Join(names, ", "), markdown.Text(flag.meaning)
 		if flag.argument != "" {
-			names += " " + flag.argument
+			syntax += " " + markdown.Code(flag.argument)
 		}
-		variable := ""
 		if flag.variable != "" {
-			variable = markdown.Code(flag.variable)
+			meaning += " " + markdown.Code(flag.variable)
 		}
-		rows = append(rows, []string{markdown.Code(names), markdown.Text(flag.meaning), variable})
+		rows = append(rows, []string{syntax, meaning})
 	}
 	if rows == nil {
 		return ""
 	}
-	return markdown.Table([]string{"flag", "", "variable"}, rows)
+	return markdown.Table([]string{"flag", ""}, rows)
 }
