@@ -11,9 +11,14 @@ import (
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
+	tables "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
 )
+
+// unbroken is the length of code, in bytes, up to which it stays on one line in a
+// table. Longer code would push other columns out of sight.
+const unbroken = 32
 
 var markdown = goldmark.New(goldmark.WithExtensions(extension.GFM))
 
@@ -51,6 +56,10 @@ func parsePage(name string, source []byte) (*page, error) {
 		case *ast.Heading:
 			if err := p.addHeading(node); err != nil {
 				problems = append(problems, err)
+			}
+		case *ast.CodeSpan:
+			if _, inTable := node.Parent().(*tables.TableCell); inTable && len(plainText(node, source)) <= unbroken {
+				node.SetAttributeString("class", []byte("unbroken"))
 			}
 		case *ast.RawHTML:
 			problems = append(problems, fmt.Errorf("page %s: HTML %q: want it in backquotes", name, node.Segments.Value(source)))
