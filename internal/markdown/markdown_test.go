@@ -1,6 +1,7 @@
 package markdown
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,3 +54,22 @@ func TestBlocks(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func FuzzBlocks(f *testing.F) {
+	f.Add("one\n\ttwo\n  three\n\n four")
+	f.Fuzz(func(t *testing.T, text string) {
+		var got strings.Builder
+		for _, block := range Blocks(text) {
+			if block.Text == "" {
+				t.Errorf("%q: got an empty block", text)
+			}
+			got.WriteString(block.Text)
+		}
+		without := func(s string) string { return strings.Join(strings.FieldsFunc(s, isBlank), "") }
+		if without(got.String()) != without(text) {
+			t.Errorf("%q: got %q", text, got.String())
+		}
+	})
+}
+
+func isBlank(r rune) bool { return r == ' ' || r == '\t' || r == '\n' }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"html"
 	"strconv"
 	"strings"
 	"unicode"
@@ -12,8 +14,8 @@ import (
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
 	tables "github.com/yuin/goldmark/extension/ast"
+	renderer "github.com/yuin/goldmark/renderer/html"
 	"github.com/yuin/goldmark/text"
-	"github.com/yuin/goldmark/util"
 )
 
 // unbroken is the length of code, in bytes, up to which it stays on one line in a
@@ -135,11 +137,18 @@ func plainText(node ast.Node, source []byte) string {
 	for child := node.FirstChild(); child != nil; child = child.NextSibling() {
 		switch child := child.(type) {
 		case *ast.Text:
-			value := child.Value(source)
-			if child.Parent().Kind() != ast.KindCodeSpan {
-				value = util.ResolveEntityNames(util.ResolveNumericReferences(util.UnescapePunctuations(value)))
+			if child.Parent().Kind() == ast.KindCodeSpan {
+				b.Write(child.Value(source))
+			} else {
+				// Only the renderer's writer knows which backslashes and entities count.
+				var escaped bytes.Buffer
+				buffer := bufio.NewWriter(&escaped)
+				renderer.DefaultWriter.Write(buffer, child.Value(source))
+				if err := buffer.Flush(); err != nil {
+					panic(err) // a bytes.Buffer takes all
+				}
+				b.WriteString(html.UnescapeString(escaped.String()))
 			}
-			b.Write(value)
 			if child.SoftLineBreak() || child.HardLineBreak() {
 				b.WriteByte(' ')
 			}
