@@ -210,7 +210,7 @@ func TestRepositoryDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var args []string
-	for _, label := range regexp.MustCompile(`"//([^:"]+):([^"]+\.bzl)",`).FindAllStringSubmatch(string(build), -1) {
+	for _, label := range regexp.MustCompile(`(?m)^ +"//([^:"]+):([^"]+\.bzl)",$`).FindAllStringSubmatch(string(build), -1) {
 		path := label[1] + "/" + label[2]
 		args = append(args, "--bzl", path+"=../../"+path)
 	}
