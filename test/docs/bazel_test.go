@@ -154,7 +154,8 @@ func requireTarget(t *testing.T, label string) {
 		name = path.Base(folder)
 	}
 	text := readText(t, filepath.Join(folder, "BUILD.bazel"))
-	for _, form := range []string{`"` + name + `"`, `"` + strings.TrimSuffix(name, "x86_64") + `" + arch`} {
+	perArch := strings.TrimSuffix(strings.TrimSuffix(name, "x86_64"), "aarch64")
+	for _, form := range []string{`"` + name + `"`, `"` + perArch + `" + arch`} {
 		if strings.Contains(text, "name = "+form) {
 			return
 		}
