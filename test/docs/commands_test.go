@@ -111,6 +111,9 @@ var commands = map[string]check{
 	// registry.md
 	"docker login registry.example":                                                                       other(theirs),
 	"tools/bazel run //system:push -- registry.example/kindling/set:1.2":                                  bazel,
+	"kindling push bazel-bin/system/bundle registry.example/kindling/set:1.2":                             run,
+	`kindling pull --set "$ID" registry.example/kindling/set set`:                                         run,
+	`kindling install --set "$ID" oci://registry.example/kindling/set`:                                    run,
 	"crane manifest registry.example/kindling/set:1.2":                                                    other(theirs),
 	"oras discover registry.example/kindling/set:1.2":                                                     other(theirs),
 	"openssl genpkey -algorithm ed25519 -out key.pem":                                                     other(theirs),
@@ -139,6 +142,7 @@ var commands = map[string]check{
 	"tools/bazel --output_base=$HOME/.cache/clean build --noremote_accept_cached --execution_log_json_file=$PWD/b.json //system:bundle": bazel,
 
 	// snapshots.md, system.md
+	`kindling install --set "$(cat instance/set-id)" bazel-bin/system/bundle`: run,
 	"kindling gc --dry-run":                                  run,
 	`kindling gc --grace 0s --root "$(cat instance/set-id)"`: run,
 	"go test -tags vm ./system -run '^$' -bench Install":     bazel,
@@ -234,6 +238,7 @@ func install(t *testing.T, h *host) (id string) {
 
 // prepared has what pages take for granted.
 var prepared = map[string]func(*testing.T, *host){
+	"docs/registry.md": func(t *testing.T, h *host) { t.Setenv("ID", strings.TrimSpace(install(t, h))) },
 	"docs/running.md": func(t *testing.T, h *host) {
 		writeFile(t, filepath.Join(h.dir, "src/greeting"), nil)
 		if err := rootfs.WriteOverlay(filepath.Join(h.dir, "data.img"), 64<<20); err != nil {

@@ -80,7 +80,7 @@ type fragment struct {
 func (f fragment) check(t *testing.T, _ *host, b block) {
 	t.Helper()
 	var source strings.Builder
-	source.WriteString("package main\n\nimport (\n")
+	source.WriteString("package snippet\n\nimport (\n") // which is not linked
 	for _, name := range f.imports {
 		if info, err := os.Stat(filepath.Join(root, name)); err == nil && info.IsDir() {
 			name = "github.com/kindling-vm/kindling/" + name
@@ -91,7 +91,7 @@ func (f fragment) check(t *testing.T, _ *host, b block) {
 	if f.from != "" {
 		_, code, _ = strings.Cut(code, f.from)
 	}
-	fmt.Fprintf(&source, ")\n\nfunc main() {}\n\nfunc _(%s) {\n%s\n%s\n}\n", f.params, code, f.behind)
+	fmt.Fprintf(&source, ")\n\nfunc _(%s) {\n%s\n%s\n}\n", f.params, code, f.behind)
 	compile(t, filepath.Join(t.TempDir(), "program"), b, source.String())
 }
 
