@@ -273,3 +273,31 @@ func TestMessages(t *testing.T) {
 		t.Errorf("docs/troubleshooting.md has %d messages, want at least 30", got)
 	}
 }
+
+func TestCatalog(t *testing.T) {
+	c := &catalog{exact: map[string]bool{}}
+	for _, text := range []string{
+		"kindling: %s\n", "find disk %s: %w", "no such disk", "it has %d bytes, want %d", "%s is corrupt: ", "; it is now ", "stopped",
+	} {
+		c.add(text, goVerb)
+	}
+	c.add("{path} could not be had.", scriptVerb)
+	for text, want := range map[string]bool{
+		"find disk NAME: no such disk":                            true,
+		"find disk NAME: ...":                                     true,
+		`find disk "NAME": it has 3 bytes, want N`:                true,
+		"PATH is corrupt: it has N bytes, want N; it is now PATH": true,
+		"pool/....deb could not be had.":                          true,
+		"stopped":                                                 true,
+		"find disk NAME: no such thing":                           false,
+		"find disk of the machine: no such disk":                  false,
+		"find disk":                                               false,
+		"it has many bytes, want N":                               false,
+		"no such disk, sorry":                                     false,
+		"":                                                        false,
+	} {
+		if got := c.has(text); got != want {
+			t.Errorf("has(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
