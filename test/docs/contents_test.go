@@ -150,9 +150,11 @@ func snapshot(t *testing.T, _ *host, b block) {
 // snapshotKeys are the keys of such a record in their order.
 func snapshotKeys(t *testing.T, _ *host, b block) {
 	t.Helper()
-	record := (&system.Set{ID: "sha256:" + strings.Repeat("0", 64), KernelVersion: "1", AgentProtocol: "p", Arch: "x86_64",
-		KernelSHA256: strings.Repeat("0", 64), InitrdSHA256: strings.Repeat("0", 64)}).Snapshot("", system.Hypervisor{Name: "n", Version: "1"})
-	data, err := record.Marshal()
+	digest := strings.Repeat("0", 64)
+	set := &system.Set{
+		ID: "sha256:" + digest, KernelVersion: "1", AgentProtocol: "p", Arch: "x86_64", KernelSHA256: digest, InitrdSHA256: digest,
+	}
+	data, err := set.Snapshot("", system.Hypervisor{Name: "n", Version: "1"}).Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,11 +163,14 @@ func snapshotKeys(t *testing.T, _ *host, b block) {
 	}
 }
 
+var recordKeys = []string{
+	"version", "setId", "arch", "kernelVersion", "kernelSha256", "initrdSha256", "commandLine", "agentProtocol", "hypervisor", "name",
+}
+
 // keys are the words in quotes that can be keys.
 func keys(text string) (found []string) {
 	for i, word := range strings.Split(text, `"`) {
-		known := []string{"version", "setId", "arch", "kernelVersion", "kernelSha256", "initrdSha256", "commandLine", "agentProtocol", "hypervisor", "name"}
-		if i%2 == 1 && slices.Contains(known, word) {
+		if i%2 == 1 && slices.Contains(recordKeys, word) {
 			found = append(found, word)
 		}
 	}

@@ -157,7 +157,9 @@ func newHost(t *testing.T, kindling string) *host {
 // writeImage makes an image as a file, as a folder and in the registry.
 func (h *host) writeImage(t *testing.T) {
 	t.Helper()
-	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: v1.Config{Cmd: []string{"true"}}, RootFS: v1.RootFS{Type: "layers"}})
+	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
+		OS: "linux", Architecture: runtime.GOARCH, Config: v1.Config{Cmd: []string{"true"}}, RootFS: v1.RootFS{Type: "layers"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
