@@ -30,6 +30,7 @@ var foreign = []string{
 	"no such file or directory",
 	"open %s: no such file or directory",
 	"permission denied",
+	"structure needs cleaning",
 	"reading file:///%s/goproxy/%s: no such file or directory",
 }
 
