@@ -124,6 +124,11 @@ func newHost(t *testing.T, kindling string) *host {
 		t.Fatal(err)
 	}
 	path := os.Getenv("PATH")
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "KINDLING_") || name == "BUILD_WORKING_DIRECTORY" {
+			t.Setenv(name, "")
+		}
+	}
 	// A Unix socket's address is too short for t.TempDir.
 	state, err := os.MkdirTemp("/tmp", "k")
 	if err != nil {
