@@ -20,7 +20,7 @@ type check struct {
 	// machines run.
 	run   bool
 	needs []string
-	test  string // a test that does the same with a real machine
+	test  string // a test that does the same, mostly with a real machine
 	bazel bool   // its verb, options and target, and the flags of that, are there
 	other string // why it is only read
 }
@@ -88,7 +88,7 @@ var commands = map[string]check{
 	"echo hello > src/greeting": run,
 	"kindling run -v ./src:/src -- cat /src/greeting":                                                                        runs("TestVolumes"),
 	"kindling run -e NAME=box -v ./src:/src -v data.img:/data -- sh -c 'ls /src >/data/list'":                                runs("TestVolumes"),
-	"kindling run -d --name web -p 8080:80 -- sh -c 'mkdir /www; echo served >/www/index.html; exec httpd -f -p 80 -h /www'": runs("TestNetwork"),
+	"kindling run -d --name web -p 8080:80 -- sh -c 'mkdir /www; echo served >/www/index.html; exec httpd -f -p 80 -h /www'": runs("TestRunPublishes"),
 	"curl http://127.0.0.1:8080/":                     other(theirs),
 	"kindling ps":                                     runs("", "web"),
 	"kindling ps -a":                                  runs("", "web"),
@@ -211,7 +211,7 @@ func (c check) do(t *testing.T, h *host, line string) {
 	t.Helper()
 	h.parse(t, line)
 	if c.test != "" && !hasTest(t, c.test) {
-		t.Errorf("%s: there is no test %s below test/", line, c.test)
+		t.Errorf("%s: there is no test %s", line, c.test)
 	}
 	if c.bazel && !slices.ContainsFunc(simpleCommands(line), isOurs) {
 		t.Errorf("%s: there is nothing to look up", line)
