@@ -153,7 +153,7 @@ func newHost(t *testing.T, kindling string) *host {
 	} {
 		t.Setenv(name, value)
 	}
-	writeSet(t, filepath.Join(h.dir, "bazel-bin/system/bundle"))
+	writeSet(t, filepath.Join(h.dir, "bazel-bin/system/bundle"), "aarch64", "x86_64")
 	h.writeImage(t)
 	t.Cleanup(func() { h.end(t) })
 	return h
@@ -247,19 +247,20 @@ func (h *host) end(t *testing.T) {
 	h.programs.AwaitGone(t)
 }
 
-// writeSet writes an artifact set to a folder, with small files, for both
+// writeSet writes an artifact set to a folder, with small files, for
 // architectures.
-func writeSet(t *testing.T, dir string) {
+func writeSet(t *testing.T, dir string, arches ...string) {
 	t.Helper()
 	m := &bundle.Manifest{Version: bundle.Version, AgentProtocol: bundle.AgentProtocol}
-	for arch, kernel := range map[string][]byte{"aarch64": kerneltest.Image(), "x86_64": kerneltest.VMLinux(kerneltest.PVH())} {
+	kernels := map[string][]byte{"aarch64": kerneltest.Image(), "x86_64": kerneltest.VMLinux(kerneltest.PVH())}
+	for _, arch := range arches {
 		info, err := (&bundle.KernelDescription{Version: bundle.KernelDescriptionVersion, Arch: arch, Release: "6.1.0"}).Marshal()
 		if err != nil {
 			t.Fatal(err)
 		}
 		a := bundle.Architecture{Arch: arch, CommandLine: "console=ttyS0"}
 		for kind, content := range map[bundle.Kind][]byte{
-			bundle.Kernel: kernel, bundle.Initrd: []byte("initrd"), bundle.KernelInfo: info, bundle.Base: layer(t),
+			bundle.Kernel: kernels[arch], bundle.Initrd: []byte("initrd"), bundle.KernelInfo: info, bundle.Base: layer(t),
 		} {
 			name := filepath.Join(arch, string(kind))
 			writeFile(t, filepath.Join(dir, name), content)

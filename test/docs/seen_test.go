@@ -30,6 +30,7 @@ var mishaps = []struct{ line, message string }{
 	{"kindling run --name ../x -- true", "machine name NAME: want 1 to 32 letters, digits, _, . or -, the first a letter or digit"},
 	{"KINDLING_STATE_DIR=$PWD/" + strings.Repeat("long", 30) + " kindling run -- true",
 		"folder PATH of machine NAME is too long for its sockets by N bytes; KINDLING_STATE_DIR names another place"},
+	{"KINDLING_ARTIFACTS=$PWD/other/manifest.json kindling run -- true", "open artifact set PATH: unsupported architecture: it has nothing for ARCH"},
 	{"kindling run echo hello", "want one image, got ...; the command goes behind --"},
 	{"KINDLING_TEST_STAYS=1 kindling run --timeout 1s -- true", "machine did not end within TIME"},
 	{"kindling run 'no such image'", `load image "REF": no such file, and ...`},
@@ -137,6 +138,7 @@ func (h *host) writeMishaps(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(h.dir, "other.tar"), archive.Bytes())
 	writeFile(t, filepath.Join(h.dir, "other.tar.gz"), compressed.Bytes())
+	writeSet(t, filepath.Join(h.dir, "other"), otherArch())
 	writeFile(t, filepath.Join(h.dir, "taken/manifest.json"), []byte("{}"))
 	writeFile(t, filepath.Join(h.dir, "key.pub.pem"), []byte(`-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
