@@ -79,6 +79,8 @@ var commands = map[string]check{
 	"tools/bazel run //test/boot:boot_test -- -test.run='^$' -test.bench=FirstOutput -test.benchtime=5x":               bazel,
 	"tools/bazel run //test/boot:boot_test -- -test.run='^$' -test.bench=TimeToApplication -test.benchtime=5x -test.v": bazel,
 
+	"kindling run --timeline boot-timeline.svg -- sh -c 'echo hello; sleep 1'": run,
+
 	// quickstart.md, running.md
 	"alias kindling='tools/bazel run //cmd/kindling --'":            other(shell),
 	"kindling run -- uname -r":                                      runs("TestExit"),
