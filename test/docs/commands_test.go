@@ -145,9 +145,13 @@ var commands = map[string]check{
 
 	// snapshots.md, system.md
 	`kindling install --set "$(cat instance/set-id)" bazel-bin/system/bundle`: run,
-	"kindling gc --dry-run":                                  run,
-	`kindling gc --grace 0s --root "$(cat instance/set-id)"`: run,
-	"go test -tags vm ./system -run '^$' -bench Install":     bazel,
+	"kindling snapshot web ./web-1":                                           test("TestRestore"),
+	"kindling restore -d --name web-2 -p 8081:80 ./web-1":                     test("TestRestore"),
+	"kindling pause web":                                                      test("TestRestore"),
+	"kindling resume web":                                                     test("TestRestore"),
+	"kindling gc --dry-run":                                                   run,
+	`kindling gc --grace 0s --root "$(cat instance/set-id)"`:                  run,
+	"go test -tags vm ./system -run '^$' -bench Install":                      bazel,
 }
 
 // TestCommands checks every block of code of every page, and every code span that

@@ -43,6 +43,8 @@ var contents = map[string]func(t *testing.T, h *host, b block){
 	"build --config=remote --remote_cache=https://cache.example.org":                                                   bazelConfig,
 	"--config=remote --remote_cache=https://cache.example.org --tls_client_certificate=ci.pem --tls_client_key=ci.key": bazelConfig,
 	"cause 1, in 2 actions: environment variable USER":                                                                 text,
+	// running.md
+	`artifact set sha256:42ef... is not installed: get it with kindling install sha256:42ef...`: text,
 	// snapshots.md
 	"set, err := store.Resolve(ctx, id, \"\")": fragment{
 		imports: []string{"context", "system"}, params: "ctx context.Context, store *system.Store, id string", behind: "_, _ = data, err",

@@ -23,7 +23,8 @@ var zeros = "sha256:" + strings.Repeat("0", 64)
 // docs/troubleshooting.md that each one gives. ZEROS is the ID of a set that
 // nobody has, ID that of the installed one, BUSY a port that is taken.
 var mishaps = []struct{ line, message string }{
-	{"KINDLING_ARTIFACTS= kindling run -- true", "find kernel and initrd; run kindling by bazel or name a manifest with --artifacts: ..."},
+	{"KINDLING_ARTIFACTS= kindling run -- true",
+		"find kernel and initrd for ARCH; run kindling by bazel or name a set with --artifacts, --set or --kernel: ..."},
 	{`PATH="$ONLY_KINDLING" kindling run -- true`,
 		"find hypervisor's program (Debian package NAME): exec: NAME: executable file not found in $PATH"},
 	{"kindling run --name web -- true", "a machine called NAME is running; choose another --name"},
