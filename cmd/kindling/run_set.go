@@ -105,7 +105,7 @@ func (s *setChoice) open(ctx context.Context) (set *system.Set, release func() e
 		return nil, nil, err
 	}
 	store := system.NewStore(dir, system.Options{})
-	id := s.Set
+	var id string
 	if s.Kernel != "" {
 		id, err = store.LatestWithKernel(ctx, system.KernelVersion(s.Kernel), s.Arch)
 	} else {

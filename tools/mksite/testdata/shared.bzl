@@ -1,8 +1,8 @@
 """What others share."""
 
 SHARED = {
-    "_secret": attr.label(),
     "wait": attr.bool(doc = "Or not."),
+    "_secret": attr.label(),
 }
 
 fetched = repository_rule(
