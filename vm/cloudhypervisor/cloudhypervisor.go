@@ -4,8 +4,8 @@
 // All that describes a machine goes through the program's API and not through
 // its command line: pause and snapshot need the API anyway, an answer says what
 // was wrong where an exit code would not, and no path has to be quoted for an
-// option parser. There is no emulation and no user-mode network here; package
-// qemu has both.
+// option parser. CommandLine is for those who start a machine by hand. There is
+// no emulation and no user-mode network here; package qemu has both.
 package cloudhypervisor
 
 import (
@@ -42,6 +42,8 @@ const (
 // hostArch is this machine's architecture, as uname(1) says it.
 var hostArch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 
+var errUserNetwork = errors.New("cloud-hypervisor has no user network; use a tap device or QEMU")
+
 // Machine is a running machine.
 type Machine struct {
 	client    *client
@@ -59,7 +61,7 @@ func Check(spec vm.Spec) error {
 		return fmt.Errorf("cloud-hypervisor does not emulate: machine is %s, host is %s; use QEMU", spec.Arch, hostArch)
 	case spec.UserNetwork:
 		// Ports are forwarded by it as well.
-		return errors.New("cloud-hypervisor has no user network; use a tap device or QEMU")
+		return errUserNetwork
 	}
 	return nil
 }
