@@ -67,6 +67,9 @@ func fakeQEMU() error {
 	case "prints":
 		fmt.Print(strings.Repeat("0123456789abcde\n", 1<<16))
 		return nil
+	case "prints its command line":
+		fmt.Print(strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), "\n"))
+		return nil
 	case "starts":
 		fmt.Print("up\n")
 	case "has a monitor":

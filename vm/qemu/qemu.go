@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	vhostName = "vhost.sock"
+	vsockProgram = "vhost-device-vsock"
+	vhostName    = "vhost.sock"
 	// socketTimeout bounds how long a program takes to listen.
 	socketTimeout = 10 * time.Second
 )
@@ -42,6 +43,14 @@ var platforms = map[string]platform{
 	// Real pointer authentication costs an emulated processor half of its time.
 	"aarch64": {program: "qemu-system-aarch64", pkg: "qemu-system-arm", machine: "virt", cpu: "max,pauth-impdef=on", console: "ttyAMA0"},
 	"x86_64":  {program: "qemu-system-x86_64", pkg: "qemu-system-x86", machine: "q35", cpu: "max", console: "ttyS0"},
+}
+
+func platformOf(arch string) (platform, error) {
+	platform, ok := platforms[arch]
+	if !ok {
+		return platform, fmt.Errorf("arch %q is not known", arch)
+	}
+	return platform, nil
 }
 
 // Machine is a running machine.
@@ -64,15 +73,15 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
-	platform, ok := platforms[spec.Arch]
-	if !ok {
-		return nil, fmt.Errorf("arch %q is not known", spec.Arch)
+	platform, err := platformOf(spec.Arch)
+	if err != nil {
+		return nil, err
 	}
 	qemu, err := find(platform.program, platform.pkg)
 	if err != nil {
 		return nil, err
 	}
-	vhost, err := find("vhost-device-vsock", "vhost-device-vsock")
+	vhost, err := find(vsockProgram, "vhost-device-vsock")
 	if err != nil {
 		return nil, err
 	}
@@ -81,10 +90,7 @@ func start(ctx context.Context, spec vm.Spec, accel Accel, restored bool) (*Mach
 	}
 	socket := filepath.Join(spec.Dir, vhostName)
 	m := &Machine{dir: spec.Dir}
-	m.vhost, err = process.Start(exec.Command(vhost,
-		"--guest-cid", strconv.FormatUint(uint64(spec.CID), 10),
-		"--socket", socket,
-		"--uds-path", vm.Vsock(spec.Dir)), io.Discard)
+	m.vhost, err = process.Start(exec.Command(vhost, vsockArguments(spec)...), io.Discard)
 	if err != nil {
 		return nil, err
 	}
