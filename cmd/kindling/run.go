@@ -253,7 +253,8 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 		return err
 	}
 	accel = launcher.accel
-	record.Hypervisor, record.Accel, record.Started = launcher.hypervisor, string(launcher.accel), time.Now().UTC()
+	record.setLauncher(launcher, *spec)
+	record.Started = time.Now().UTC()
 	if err := record.write(dir); err != nil {
 		return err
 	}

@@ -52,7 +52,8 @@ func TestScript(t *testing.T) {
 }
 
 // writeParts writes what scripts find in their folder, and gives the variables
-// that name the sets in it, and BOOTED, which machines boot from:
+// that name the sets in it, and BOOTED, which machines boot from and which is in
+// the folder ARTIFACTS:
 //
 //	set, other   sets for both architectures, SET and OTHER
 //	one          a set for x86_64 only
@@ -76,7 +77,7 @@ func writeParts(t *testing.T, dir string) (vars []string) {
 	}
 	return []string{
 		"SET=" + set.id, "OTHER=" + other.id, "BOOTED=" + booted.ID,
-		"KINDLING_ARTIFACTS=" + artifacts, "KINDLING_ACCEL=tcg",
+		"KINDLING_ARTIFACTS=" + artifacts, "ARTIFACTS=" + filepath.Dir(artifacts), "KINDLING_ACCEL=tcg",
 	}
 }
 
@@ -170,7 +171,7 @@ var (
 
 // lastingText is output without what differs from run to run.
 func lastingText(ts *testscript.TestScript, text string) string {
-	for _, name := range []string{"WORK", "KINDLING_STATE_DIR", "REGISTRY", "BOOTED"} {
+	for _, name := range []string{"WORK", "KINDLING_STATE_DIR", "REGISTRY", "BOOTED", "ARTIFACTS"} {
 		text = strings.ReplaceAll(text, ts.Getenv(name), "$"+name)
 	}
 	return pidInOutput.ReplaceAllString(timeInOutput.ReplaceAllString(text, "TIME"), `"pid": PID`)

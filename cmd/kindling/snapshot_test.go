@@ -174,6 +174,8 @@ func TestSnapshotAndRestore(t *testing.T) {
 		m := inspect(t, name)
 		want := web
 		want.Name, want.Snapshot, want.PID, want.Started = name, dir, m.PID, m.Started
+		want.HypervisorCommands = [][]string{}
+		want.HypervisorCommandsError = "machine was restored, which takes more than command lines"
 		for i := range want.Disks {
 			want.Disks[i].Path = filepath.Join(dir, diskFile(i))
 			if !want.Disks[i].ReadOnly {

@@ -43,6 +43,10 @@ type record struct {
 	Snapshot   string    `json:"snapshot,omitempty"` // folder that it was restored from
 	Started    time.Time `json:"started,omitzero"`
 
+	// HypervisorCommands start the same machine by hand; see launcher.commands.
+	HypervisorCommands      [][]string `json:"hypervisor_commands"`
+	HypervisorCommandsError string     `json:"hypervisor_commands_error,omitempty"` // why there are none
+
 	Ended    *time.Time `json:"ended,omitempty"`
 	ExitCode *int       `json:"exit_code,omitempty"` // that of kindling run
 	Error    string     `json:"error,omitempty"`
@@ -70,7 +74,10 @@ type disk struct {
 
 // emptyRecord has lists, if empty ones, for those who read it as JSON.
 func emptyRecord(name string) *record {
-	return &record{Name: name, Command: []string{}, Env: []string{}, Ports: []port{}, Volumes: []volume{}, Disks: []disk{}}
+	return &record{
+		Name: name, Command: []string{}, Env: []string{}, Ports: []port{}, Volumes: []volume{}, Disks: []disk{},
+		HypervisorCommands: [][]string{},
+	}
 }
 
 func newRecord(r *request, set *system.Set, spec *vm.Spec, argv, env []string, volumes []volume) *record {
@@ -115,7 +122,7 @@ func readRecord(dir string) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read record of machine: %w", err)
 	}
-	r := &record{}
+	r := emptyRecord("") // one that an earlier version wrote has fewer lists
 	if err := json.Unmarshal(data, r); err != nil {
 		return nil, fmt.Errorf("read record of machine: parse %s: %w", filepath.Join(dir, recordFile), err)
 	}
