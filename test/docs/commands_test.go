@@ -144,9 +144,10 @@ var commands = map[string]check{
 	"tools/bazel --output_base=$HOME/.cache/clean build --noremote_accept_cached --execution_log_json_file=$PWD/b.json //system:bundle": bazel,
 
 	// running.md
-	"sudo ip tuntap add tap0 mode tap user $USER": other(theirs),
-	"sudo ip addr add 192.168.7.1/24 dev tap0":    other(theirs),
-	"sudo ip link set tap0 up":                    other(theirs),
+	"kindling inspect web | jq -r '.hypervisor_commands[] | @sh'": other(theirs),
+	"sudo ip tuntap add tap0 mode tap user $USER":                 other(theirs),
+	"sudo ip addr add 192.168.7.1/24 dev tap0":                    other(theirs),
+	"sudo ip link set tap0 up":                                    other(theirs),
 	"kindling run --net tap,ifname=tap0,ip=192.168.7.2/24,gateway=192.168.7.1,dns=9.9.9.9 -- wget -O- http://192.168.7.1:8000/": other("it needs a device"),
 
 	// snapshots.md, system.md
