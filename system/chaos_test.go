@@ -35,6 +35,7 @@ type helperInstall struct {
 	Address string // of a web server, or
 	Folder  string
 	ID      string
+	Arches  []string
 	Wait    bool // for the end of its input
 	KillAt  int  // kill itself before that step that changes the disk; 0: never
 }
@@ -75,7 +76,7 @@ func runHelper(task string) error {
 		}
 	}
 	start := time.Now()
-	in, err := s.Install(context.Background(), h.ID)
+	in, err := s.Install(context.Background(), h.ID, h.Arches...)
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,8 @@ func filesOf(d *datadir.Dir, id string) (map[string]bool, error) {
 	return names, nil
 }
 
-// usedFiles gives the names of all files of all sets.
+// usedFiles gives the names of the files that sets were installed for, of every
+// architecture where that was not noted.
 func usedFiles(d *datadir.Dir) (map[string]bool, error) {
 	ids, err := setIDs(d)
 	if err != nil {
@@ -173,12 +174,24 @@ func usedFiles(d *datadir.Dir) (map[string]bool, error) {
 	}
 	used := map[string]bool{}
 	for _, id := range ids {
-		names, err := filesOf(d, id)
+		m, err := readSet(d, id)
+		if isNotInstalled(err) {
+			continue // a folder that was left without its manifest
+		}
 		if err != nil {
 			return nil, err
 		}
-		for name := range names {
-			used[name] = true
+		asked, err := readAsked(d, id, m)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range m.Architectures {
+			if len(asked) > 0 && !slices.Contains(asked, a.Arch) {
+				continue
+			}
+			for _, file := range a.Files {
+				used[location(a.Arch, file)] = true
+			}
 		}
 	}
 	return used, nil

@@ -177,7 +177,13 @@ func (in *installation) install(ctx context.Context, d *datadir.Dir) error {
 	if err != nil {
 		return err
 	}
-	if known && len(missing) == 0 {
+	noted := false
+	if known {
+		if noted, err = in.isNoted(d); err != nil {
+			return err
+		}
+	}
+	if noted && len(missing) == 0 {
 		// Who asked for it now may need a while until it is a root.
 		return d.Touch(manifestPath(in.id), in.options.now())
 	}
@@ -201,22 +207,31 @@ func (in *installation) install(ctx context.Context, d *datadir.Dir) error {
 	return nil
 }
 
-// writeManifest makes the set an installed one. Of many processes one writes it:
-// the file stays the same one, as processes hold the set by it.
+// writeManifest makes the set an installed one, for the architectures. Of many
+// processes one writes the manifest: it stays the same file, as processes hold the
+// set by it.
 func (in *installation) writeManifest(ctx context.Context, d *datadir.Dir) (err error) {
 	lock, err := d.Lock(ctx, lockName(setDir(in.id)))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if _, err := readSet(d, in.id); err != nil {
-		data, err := in.manifest.MarshalCanonical()
+	data, err := in.manifest.MarshalCanonical()
+	if err != nil {
+		return err
+	}
+	if _, err = readSet(d, in.id); isNotInstalled(err) {
+		err = in.begin(d, data)
+	} else {
 		if err != nil {
-			return err
+			err = d.WriteFile(manifestPath(in.id), data, 0o644)
 		}
-		if err := d.WriteFile(manifestPath(in.id), data, 0o644); err != nil {
-			return err
+		if err == nil {
+			err = in.note(d)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	return d.Touch(manifestPath(in.id), in.options.now())
 }

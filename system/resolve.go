@@ -199,9 +199,9 @@ func withKernel(d *datadir.Dir, version KernelVersion, arch string) (id string, 
 
 // SetLatest makes an installed set the latest one, also at the paths that
 // hypeman's host knows: kernel/{version}/{arch}/vmlinux and initrd/{arch}/latest,
-// these for the architectures that are complete, of which there must be one. Who
-// reads the link sees the old set or the new one. A set that is the latest already
-// is left alone.
+// these for the architectures that are complete, of which there must be one; those
+// that the set was installed for must be. Who reads the link sees the old set or
+// the new one. A set that is the latest already is left alone.
 func (s *Store) SetLatest(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("set latest %w", err)
@@ -223,9 +223,13 @@ func (s *Store) setLatest(ctx context.Context, d *datadir.Dir, id string) (err e
 	if err != nil {
 		return err
 	}
+	asked, err := readAsked(d, id, m)
+	if err != nil {
+		return err
+	}
 	var installed []*bundle.Architecture
 	for i := range m.Architectures {
-		if a := &m.Architectures[i]; hasAll(d, a) {
+		if a := &m.Architectures[i]; slices.Contains(asked, a.Arch) || hasAll(d, a) {
 			set, err := s.resolve(ctx, d, id, a.Arch)
 			if err != nil {
 				return err
@@ -324,10 +328,11 @@ func (s *Store) linkKernel(ctx context.Context, d *datadir.Dir, set *Set) error 
 // Installed is a set in the data directory.
 type Installed struct {
 	ID        string    `json:"id"`
-	Arches    []string  `json:"arches"`    // those that are complete
-	Size      int64     `json:"size"`      // bytes of its files, also where other sets have them too
-	Latest    bool      `json:"latest"`    // whether it is the latest one
-	Installed time.Time `json:"installed"` // when it was installed, or asked for, last
+	Arches    []string  `json:"arches"`          // those that are complete
+	Asked     []string  `json:"asked,omitempty"` // those that it was installed for; none where that was not noted
+	Size      int64     `json:"size"`            // bytes of its files, also where other sets have them too
+	Latest    bool      `json:"latest"`          // whether it is the latest one
+	Installed time.Time `json:"installed"`       // when it was installed, or asked for, last
 }
 
 // List gives the sets of the data directory in order of their IDs. It does not
@@ -368,7 +373,11 @@ func list(d *datadir.Dir) ([]Installed, error) {
 		if err != nil {
 			return nil, err
 		}
-		set := Installed{ID: id, Latest: id == latest, Installed: info.ModTime()}
+		asked, err := readAsked(d, id, m)
+		if err != nil {
+			return nil, err
+		}
+		set := Installed{ID: id, Asked: asked, Latest: id == latest, Installed: info.ModTime()}
 		for i := range m.Architectures {
 			a := &m.Architectures[i]
 			complete := true
@@ -387,6 +396,23 @@ func list(d *datadir.Dir) ([]Installed, error) {
 		sets = append(sets, set)
 	}
 	return sets, nil
+}
+
+// installedIDs gives the IDs of the sets that have their manifest, in order: who
+// died installing another one, or collecting it, may have left its folder.
+func installedIDs(d *datadir.Dir) (ids []string, err error) {
+	all, err := setIDs(d)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range all {
+		if _, err := d.Stat(manifestPath(id)); err == nil {
+			ids = append(ids, id)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return ids, nil
 }
 
 // setIDs gives the IDs of all sets, in order. What else is in their folder is an

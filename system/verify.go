@@ -22,13 +22,13 @@ type Verified struct {
 	Repaired bool
 }
 
-// Verify reads all files of installed sets, or of one where an ID is named. What
-// is corrupt goes to quarantine; where there are sources, it and what is missing
+// Verify reads all files of installed sets, or of one where an ID is named, for the
+// architectures that they were installed for. What is corrupt goes to quarantine; where there are sources, it and what is missing
 // is got again. The error joins what is wrong at the end.
 func (s *Store) Verify(ctx context.Context, ids ...string) (files []Verified, err error) {
 	err = s.reading(ctx, func(d *datadir.Dir) error {
 		if len(ids) == 0 {
-			if ids, err = setIDs(d); err != nil {
+			if ids, err = installedIDs(d); err != nil {
 				return err
 			}
 		}
@@ -60,11 +60,15 @@ func (s *Store) verify(ctx context.Context, d *datadir.Dir, id string) ([]Verifi
 	if err != nil {
 		return nil, err
 	}
+	asked, err := readAsked(d, id, m)
+	if err != nil {
+		return nil, err
+	}
 	var files []Verified
 	var broken []string // architectures
 	for i := range m.Architectures {
 		a := &m.Architectures[i]
-		if !hasAny(d, a) {
+		if !expected(d, asked, a) {
 			continue
 		}
 		ok := true
