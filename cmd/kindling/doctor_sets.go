@@ -96,6 +96,8 @@ func (d *doctor) examineSet(ctx context.Context, set system.Installed) {
 		d.ok(check, set.ID, "complete for "+strings.Join(set.Arches, ", "))
 	case set.Latest:
 		d.fail(check, set.ID, "it is the latest, and not complete for this machine, "+d.arch, again+" --arch "+d.arch)
+	case len(set.Asked) > 0 && !slices.Contains(set.Asked, d.arch):
+		d.ok(check, set.ID, "installed for "+strings.Join(set.Asked, ", ")+" only")
 	default:
 		d.warn(check, set.ID, "it is not complete for this machine, "+d.arch, again+" --arch "+d.arch)
 	}

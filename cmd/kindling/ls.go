@@ -23,7 +23,7 @@ func lsCommand() *cobra.Command {
 		Long: `List the installed artifact sets: ID, architectures with their kernels, size of
 all files, also of those that other sets have too, and which set is the latest.
 Files that changed since they were read last are read again; what is wrong with
-one is told, and is the exit code.
+one, or missing of what was installed, is told, and is the exit code.
 
 With -o json, a list of objects: id, latest, size (in bytes), installed (or asked
 for last, RFC 3339), and kernels, a list of arch and kernelVersion of each
@@ -72,7 +72,9 @@ func listSets(ctx context.Context, store *system.Store) ([]setRow, error) {
 	var wrong []error
 	for _, set := range sets {
 		row := setRow{ID: set.ID, Latest: set.Latest, Size: set.Size, Installed: set.Installed.UTC(), Kernels: []kernelRow{}}
-		for _, arch := range set.Arches {
+		arches := slices.Concat(set.Arches, set.Asked)
+		slices.Sort(arches)
+		for _, arch := range slices.Compact(arches) {
 			resolved, err := store.Resolve(ctx, set.ID, arch)
 			if err != nil {
 				wrong = append(wrong, err)
