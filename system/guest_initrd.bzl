@@ -1,23 +1,32 @@
-"""The guest's initrd, in any form."""
+"""The guest's initrd, in any form and any workspace."""
 
 load("//tools/mkinitrd:defs.bzl", "initrd")
 
-def guest_initrd(name, modules = [], **kwargs):
-    """An initrd of the profile's kernel and base with our programs.
+# The kernel's console, and nothing of the kernel on it: an emulated serial port
+# sends byte by byte.
+COMMAND_LINES = {
+    "aarch64": "console=ttyAMA0 quiet loglevel=1 panic=-1",
+    "x86_64": "console=ttyS0 quiet loglevel=1 panic=-1",
+}
+
+def guest_initrd(name, base = Label("//system:base"), kernel = Label("//system:kernel"), modules = [], **kwargs):
+    """An initrd of a kernel and a base with our init and agent.
 
     Args:
         name: of the target.
+        base: layer below everything else; the profile's if not given.
+        kernel: the profile's if not given.
         modules: kernel modules to load beside those that every guest needs.
-        **kwargs: of initrd, such as compression and headers.
+        **kwargs: of initrd, such as compression, files and headers.
     """
     initrd(
         name = name,
-        base = "//system:base",
+        base = base,
         binaries = {
-            "/init": "//guest/init",
-            "/usr/local/bin/guest-agent": "//guest/agent",
+            "/init": Label("//guest/init"),
+            "/usr/local/bin/guest-agent": Label("//guest/agent"),
         },
-        kernel = "//system:kernel",
+        kernel = kernel,
         modules = [
             "virtio_pci",
             "virtio_blk",
