@@ -34,6 +34,7 @@ var rules = []rule{
 	{packages: "internal", may: []string{"internal"}},
 	{packages: "vm", may: []string{"vm", "guest/contract", "guest/guestpb", "internal"}},
 	{packages: "cmd", may: []string{"system", "vm", "guest/contract", "internal"}},
+	{packages: "examples", std: true},
 	{packages: "tools/bench/hostside", may: []string{"system", "vm/rootfs"}},
 	{packages: "tools", may: []string{"tools/internal", "tools/pin", "internal", "system/bundle", "system/lock"}},
 	{packages: "test", may: []string{"test/internal", "internal", "system", "vm", "guest/contract"}},

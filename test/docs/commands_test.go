@@ -143,6 +143,9 @@ var commands = map[string]check{
 	"tools/bazel --output_base=$HOME/.cache/cached build --execution_log_json_file=$PWD/a.json //system:bundle":                         bazel,
 	"tools/bazel --output_base=$HOME/.cache/clean build --noremote_accept_cached --execution_log_json_file=$PWD/b.json //system:bundle": bazel,
 
+	// building.md
+	"cd examples && ../tools/bazel build //:bundle": test("TestExample"),
+
 	// running.md
 	"kindling inspect web | jq -r '.hypervisor_commands[] | @sh'": other(theirs),
 	"sudo ip tuntap add tap0 mode tap user $USER":                 other(theirs),

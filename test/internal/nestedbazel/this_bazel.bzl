@@ -1,20 +1,35 @@
 """Tells tests how the Bazel that runs them was started, so that they can start another."""
 
 _BUILD = """exports_files(["this_bazel.json"])
+
+filegroup(
+    name = "examples",
+    srcs = glob(
+        ["workspace/examples/**"],
+        exclude = ["workspace/examples/bazel-*/**"],
+    ),
+    visibility = ["//visibility:public"],
+)
 """
+
+def _sources(dir):
+    # Not the links that Bazel makes, nor what one person wants on one machine.
+    return [
+        entry
+        for entry in dir.readdir()
+        if not entry.basename.startswith("bazel-") and entry.basename not in [".git", ".bazelrc.user"]
+    ]
 
 def _this_bazel_impl(ctx):
     root = ctx.path(Label("@@//:MODULE.bazel")).dirname
-    sources = []
-    for entry in root.readdir():
-        # The links that Bazel makes, and what one person wants on one machine.
-        if entry.basename.startswith("bazel-") or entry.basename in [".git", ".bazelrc.user"]:
+    sources = _sources(root)
+    for entry in sources + _sources(root.get_child("examples")):
+        if entry.basename == "examples":
             continue
         if entry.is_dir:
             ctx.watch_tree(entry)
         else:
             ctx.watch(entry)
-        sources.append(entry)
     ctx.file("workspace/.keep")
     result = ctx.execute(["cp", "-R", "-P"] + sources + [ctx.path("workspace")])
     if result.return_code:
@@ -37,8 +52,9 @@ _this_bazel = repository_rule(
     doc = """this_bazel.json, what tests with it are compatible with (NESTED_BAZEL), and a copy of the workspace that follows every change.
 
 The copy is there because tests do not see a workspace below /tmp. It is no
-declared input: what a test builds in it is, so that the test runs again when
-that changes and not at every other edit.""",
+declared input but for the examples, which are a workspace of their own: what a
+test builds in it is, so that the test runs again when that changes and not at
+every other edit.""",
 )
 
 this_bazel = module_extension(lambda ctx: _this_bazel(name = "this_bazel"))
