@@ -19,6 +19,7 @@ def _kernel_headers_impl(ctx):
     kernel = ctx.attr.kernel[KernelInfo]
     parts = [part[PinnedFileInfo] for part in ctx.attr.parts]
     image = ctx.actions.declare_file(ctx.label.name + ".squashfs")
+    tarball = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
     args = ctx.actions.args()
     args.add("--arch", kernel.arch)
     for part in parts:
@@ -29,18 +30,22 @@ def _kernel_headers_impl(ctx):
         args.add("--refetch", part.refetch)
     args.add("--description", kernel.description)
     args.add("--glibc", _GLIBC)
-    args.add("--out", image)
-    ctx.actions.run(
-        executable = ctx.executable._mkheaders,
-        arguments = [args],
-        inputs = [part.file for part in parts] + [kernel.description],
-        outputs = [image],
-        mnemonic = "MkHeaders",
-        progress_message = "Making headers %{label}",
-        execution_requirements = {"supports-path-mapping": "1"},
-    )
+    for format, out in [("squashfs", image), ("tar.gz", tarball)]:
+        output = ctx.actions.args()
+        output.add("--format", format)
+        output.add("--out", out)
+        ctx.actions.run(
+            executable = ctx.executable._mkheaders,
+            arguments = [args, output],
+            inputs = [part.file for part in parts] + [kernel.description],
+            outputs = [out],
+            mnemonic = "MkHeaders",
+            progress_message = "Making headers %{label} as " + format,
+            execution_requirements = {"supports-path-mapping": "1"},
+        )
     return [
         DefaultInfo(files = depset([image])),
+        OutputGroupInfo(tarball = depset([tarball])),
         HeadersInfo(
             arch = kernel.arch,
             artifacts = [part.artifact for part in parts],
@@ -50,7 +55,10 @@ def _kernel_headers_impl(ctx):
 
 kernel_headers = rule(
     _kernel_headers_impl,
-    doc = "The headers of a kernel as one squashfs image, which a guest mounts.",
+    doc = """The headers of a kernel as one squashfs image, which a guest mounts.
+
+Output group tarball has them as a .tar.gz, for comparison with guests that
+unpack them.""",
     attrs = {
         "kernel": attr.label(mandatory = True, providers = [KernelInfo]),
         "parts": attr.label_list(mandatory = True, providers = [PinnedFileInfo], doc = "Debian's packages, or one tarball of all."),

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"compress/gzip"
 	"errors"
 	"flag"
 	"fmt"
@@ -40,6 +41,7 @@ type options struct {
 	parts       []*part
 	description string
 	glibc       string
+	format      string
 	out         string
 }
 
@@ -68,7 +70,8 @@ func run(args []string, stderr io.Writer) error {
 	})
 	flags.StringVar(&o.description, "description", "", "kernel.json `FILE` of the kernel")
 	flags.StringVar(&o.glibc, "glibc", "", "newest `VERSION` of glibc that programs may ask for")
-	flags.StringVar(&o.out, "out", "", "write the squashfs image to `FILE`")
+	flags.StringVar(&o.format, "format", "squashfs", "of the output: squashfs or tar.gz")
+	flags.StringVar(&o.out, "out", "", "write the headers to `FILE`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -82,6 +85,9 @@ func run(args []string, stderr io.Writer) error {
 	}
 	if len(o.parts) == 0 {
 		return errors.New("missing flag --part")
+	}
+	if o.format != "squashfs" && o.format != "tar.gz" {
+		return fmt.Errorf("format %q is unknown, want squashfs or tar.gz", o.format)
 	}
 	if err := elfcheck.CheckArch(o.arch); err != nil {
 		return err
@@ -122,8 +128,28 @@ func makeHeaders(o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Cleanup()) }()
-	if err := squashfs.Write(out, tree); err != nil {
+	write := squashfs.Write
+	if o.format == "tar.gz" {
+		write = writeTarball
+	}
+	if err := write(out, tree); err != nil {
 		return err
 	}
 	return out.CloseAtomicallyReplace()
+}
+
+// writeTarball writes the headers as publishers of kernels give them to guests
+// that unpack them.
+func writeTarball(w io.WriterAt, tree *fstree.Tree) error {
+	compressed, err := gzip.NewWriterLevel(io.NewOffsetWriter(w, 0), gzip.BestCompression)
+	if err != nil {
+		return fmt.Errorf("compress tarball: %w", err)
+	}
+	if err := tree.WriteTar(compressed); err != nil {
+		return err
+	}
+	if err := compressed.Close(); err != nil {
+		return fmt.Errorf("compress tarball: %w", err)
+	}
+	return nil
 }

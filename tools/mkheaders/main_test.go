@@ -51,6 +51,34 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestFormat checks that a tarball has the same folder as the image.
+func TestFormat(t *testing.T) {
+	dir := t.TempDir()
+	if err := makeIn(t, dir, packages(), "--format=tar.gz"); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fstree.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := tree.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	file, err := os.Open(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := tree.AddBlob(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(tree, "x86_64", release, "2.36"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTree checks what is in the folder.
 func TestTree(t *testing.T) {
 	tree, err := fstree.New("")
@@ -122,6 +150,7 @@ func TestRunRejects(t *testing.T) {
 		{"file twice", with("kbuild", file(kbuildDir+"include/linux.h", "other")), nil, "file already exists"},
 		{"hard link", with("kbuild", hardLink), nil, `add "usr/lib/linux-kbuild-6.1/scripts/hard": it is of type '1', want a file, folder or link`},
 		{"kernel for another machine", packages(), []string{"--description=" + description(t, t.TempDir(), "aarch64", release)}, "kernel is for aarch64, want x86_64"},
+		{"unknown format", packages(), []string{"--format=zip"}, `format "zip" is unknown, want squashfs or tar.gz`},
 		{"no description", packages(), []string{"--description=none"}, "open none: no such file or directory"},
 	}
 	for _, test := range tests {
