@@ -3,7 +3,7 @@
 // takes is what the kernel and the Go runtime take.
 //
 // As an application of another init it does its part of that. Either way it
-// tells how many microseconds after the kernel's start of /init it runs, by the
+// tells how many microseconds after the kernel's start of init it runs, by the
 // kernel's log.
 package main
 
@@ -49,7 +49,7 @@ func main() {
 const mark = "kindling floor"
 
 // sinceInit is the time in microseconds since the kernel has logged that it
-// runs /init, by the log's own clock.
+// runs /init, or another program in its place, by the log's own clock.
 func sinceInit() (int, error) {
 	name := "/dev/kmsg"
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
@@ -84,7 +84,7 @@ func sinceInit() (int, error) {
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("parse kernel log: %w", err)
-		case strings.HasPrefix(text, "Run /init as init process"):
+		case strings.HasPrefix(text, "Run ") && strings.Contains(text, " as init process"):
 			start = at
 		case strings.HasPrefix(text, mark):
 			return at - start, nil
