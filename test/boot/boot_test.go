@@ -23,6 +23,12 @@ import (
 	"github.com/kindling-vm/kindling/vm/agent/agentconformance"
 )
 
+// maxConsole bounds what a boot with the set's command line may write to the
+// console, in bytes. A serial port of 115200 baud takes 178 ms for so much, and
+// hosts keep it.
+const maxConsole = 2 << 10
+
+// TestExit checks outcome and output, and how much else is on the console.
 func TestExit(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -43,6 +49,9 @@ func TestExit(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.output, got.output); diff != "" {
 				t.Errorf("output (-want +got):\n%s", diff)
+			}
+			if size := got.consoleBytes(); size > maxConsole {
+				t.Errorf("boot wrote %d bytes to the console, want at most %d:\n%s", size, maxConsole, got.serial)
 			}
 		})
 	}

@@ -49,6 +49,9 @@ type machine struct {
 	disks       []vm.Disk     // as the machine left them
 }
 
+// consoleBytes is how much came over the console beside the application's output.
+func (m *machine) consoleBytes() int { return len(m.serial) - len(m.output) }
+
 // options are what differs between the machines of the tests.
 type options struct {
 	arch    string // x86_64 if empty
