@@ -108,15 +108,42 @@ func measure(ctx context.Context, b *testing.B, vsock string) (err error) {
 	b.ReportMetric(rates["stdout"]/rates["raw-out"], "stdout/raw")
 	b.ReportMetric(rates["copy-in"]/rates["raw-in"], "copy-in/raw")
 	b.ReportMetric(rates["copy-out"]/rates["raw-out"], "copy-out/raw")
-	for _, workers := range []int{1, 64} {
-		times, err := commandTimes(ctx, client, 1000, workers)
+	if err := measureCommands(ctx, b, client, vsock); err != nil {
+		return err
+	}
+	return raw(ctx, vsock, 'q', 0)
+}
+
+// measureCommands runs true by the agent and, in turn with the one at a time, by
+// rawvsock.
+func measureCommands(ctx context.Context, b *testing.B, client *agent.Client, vsock string) error {
+	const count, turns = 1000, 10
+	var ours, bare []time.Duration
+	for range turns {
+		times, err := commandTimes(ctx, client, count/turns, 1)
 		if err != nil {
 			return err
 		}
-		b.ReportMetric(times[len(times)/2].Seconds()*1e3, fmt.Sprintf("exec-%d-p50-ms", workers))
-		b.ReportMetric(times[len(times)*99/100].Seconds()*1e3, fmt.Sprintf("exec-%d-p99-ms", workers))
+		ours = append(ours, times...)
+		if times, err = rawCommandTimes(ctx, vsock, count/turns); err != nil {
+			return fmt.Errorf("run true by rawvsock: %w", err)
+		}
+		bare = append(bare, times...)
 	}
-	return raw(ctx, vsock, 'q', 0)
+	many, err := commandTimes(ctx, client, count, 64)
+	if err != nil {
+		return err
+	}
+	for _, way := range []struct {
+		name  string
+		times []time.Duration
+	}{{"exec-1", ours}, {"raw-exec-1", bare}, {"exec-64", many}} {
+		slices.Sort(way.times)
+		b.ReportMetric(way.times[count/2].Seconds()*1e3, way.name+"-p50-ms")
+		b.ReportMetric(way.times[count*99/100].Seconds()*1e3, way.name+"-p99-ms")
+	}
+	b.ReportMetric(ours[count/2].Seconds()/bare[count/2].Seconds(), "exec/raw")
+	return nil
 }
 
 // fill writes random bytes into a file.
@@ -184,8 +211,32 @@ func raw(ctx context.Context, vsock string, what byte, size int64) (err error) {
 	return nil
 }
 
+// rawCommandTimes has rawvsock run true count times over one connection, one
+// after the other, and gives how long each took.
+func rawCommandTimes(ctx context.Context, vsock string, count int) (times []time.Duration, err error) {
+	conn, err := agent.DialHybrid(ctx, vsock, rawPort)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if _, err := conn.Write(binary.BigEndian.AppendUint64([]byte{'x'}, uint64(count))); err != nil {
+		return nil, err
+	}
+	for range count {
+		start := time.Now()
+		if _, err := conn.Write([]byte{0}); err != nil {
+			return nil, err
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(start))
+	}
+	return times, nil
+}
+
 // commandTimes runs true count times, by so many at a time, and gives how long
-// each took, in their order.
+// each took.
 func commandTimes(ctx context.Context, client *agent.Client, count, workers int) ([]time.Duration, error) {
 	times := make([]time.Duration, count)
 	group, ctx := errgroup.WithContext(ctx)
@@ -198,7 +249,5 @@ func commandTimes(ctx context.Context, client *agent.Client, count, workers int)
 			return err
 		})
 	}
-	err := group.Wait()
-	slices.Sort(times)
-	return times, err
+	return times, group.Wait()
 }

@@ -2,7 +2,8 @@
 // with nothing between, for a benchmark to compare with. A connection begins
 // with one byte, which says what is to happen, and a size as 8 bytes, big end
 // first. After 'i' so many bytes come in and one goes out; after 'o' so many go
-// out; 'q' ends the program.
+// out; after 'x' true is run for each of so many bytes that come in, and one goes
+// out when it has ended; 'q' ends the program.
 //
 // With the arguments call and a context ID, it calls the agent there instead.
 package main
@@ -13,6 +14,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strconv"
 
 	"github.com/mdlayher/vsock"
@@ -100,9 +102,32 @@ func serve(conn net.Conn) (quit bool, err error) {
 			}
 		}
 		return false, nil
+	case 'x':
+		return false, runEach(conn, size)
 	case 'q':
 		return true, nil
 	default:
 		return false, fmt.Errorf("unknown request %q", request[0])
 	}
+}
+
+// runEach starts a program for every byte, which is the least that running a
+// command takes.
+func runEach(conn net.Conn, count int64) error {
+	path, err := exec.LookPath("true")
+	if err != nil {
+		return err
+	}
+	for what := make([]byte, 1); count > 0; count-- {
+		if _, err := io.ReadFull(conn, what); err != nil {
+			return err
+		}
+		if err := exec.Command(path).Run(); err != nil {
+			return err
+		}
+		if _, err := conn.Write(what); err != nil {
+			return err
+		}
+	}
+	return nil
 }
