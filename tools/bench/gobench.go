@@ -21,7 +21,12 @@ func bootSuite(_ context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	application.levels = []level{{contender: "headers - no-headers", quantity: duration, atMost: 20}}
+	application.levels = []level{
+		{contender: "headers - no-headers", quantity: duration, atMost: 20},
+		{contender: "headers/usual", quantity: duration, atMost: 1.0 / 40},
+		{contender: "no-headers/usual", quantity: duration, atMost: 1.0 / 5},
+		{contender: "console", quantity: value, atMost: 2 << 10},
+	}
 	application.collect = func(output []byte) ([]sample, error) {
 		samples, err := parseBenchmarks(output)
 		if err != nil {
@@ -42,6 +47,7 @@ func agentSuite(_ context.Context, b *bench) ([]figure, error) {
 	f.levels = []level{
 		{contender: "stdout/raw", quantity: duration, atMost: 0.7, atLeast: true},
 		{contender: "stdin/raw", quantity: duration, atMost: 0.7, atLeast: true},
+		{contender: "exec/raw", quantity: duration, atMost: 2},
 	}
 	return []figure{f}, nil
 }
@@ -117,7 +123,7 @@ func splitUnit(metric string) (name, unit string) {
 	if strings.HasSuffix(metric, "/op") {
 		return metric, "op"
 	}
-	if i := strings.LastIndexByte(metric, '-'); i >= 0 && slices.Contains([]string{"s", "ms", "MB/s"}, metric[i+1:]) {
+	if i := strings.LastIndexByte(metric, '-'); i >= 0 && slices.Contains([]string{"s", "ms", "MB/s", "bytes"}, metric[i+1:]) {
 		return metric[:i], metric[i+1:]
 	}
 	return metric, "ratio"

@@ -75,7 +75,8 @@ func (r rows) find(name string) *row {
 type quantity string
 
 const (
-	duration quantity = "time"        // or whatever unit the contender's row has
+	duration quantity = "time"        // in the unit of the contender's row, and ratios of times
+	value    quantity = "value"       // of another unit
 	peak     quantity = "peak memory" // bytes
 	size     quantity = "bytes"
 )
@@ -114,7 +115,7 @@ func (f *figure) summarize(table rows) (*measured, error) {
 	}
 	for _, row := range table {
 		row.spread = spreadOf(row.Values)
-		if reference == nil || row == reference {
+		if reference == nil || row == reference || row.Unit != reference.Unit {
 			continue
 		}
 		ratios, err := ratiosOf(row.Values, reference.Values)

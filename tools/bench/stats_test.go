@@ -36,6 +36,7 @@ func TestRatiosAreByRound(t *testing.T) {
 	got, err := f.summarize(rows{
 		{Name: "a", Unit: "s", Values: []float64{1, 2, 9}, Peak: 3 << 20, Bytes: 10},
 		{Name: "b", Unit: "s", Values: []float64{0.5, 4, 2}},
+		{Name: "c", Unit: "bytes", Values: []float64{1, 1, 1}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +46,7 @@ func TestRatiosAreByRound(t *testing.T) {
 			{Name: "a", Unit: "s", Values: []float64{1, 2, 9}, Peak: 3 << 20, Bytes: 10,
 				spread: spread{Median: 2, MAD: 1, Min: 1, Max: 9}, Ratio: &spread{Median: 2, MAD: 1.5, Min: 0.5, Max: 4.5}},
 			{Name: "b", Unit: "s", Values: []float64{0.5, 4, 2}, spread: spread{Median: 2, MAD: 1.5, Min: 0.5, Max: 4}},
+			{Name: "c", Unit: "bytes", Values: []float64{1, 1, 1}, spread: spread{Median: 1, Min: 1, Max: 1}}, // no ratio to seconds
 		},
 		Levels: []verdict{
 			{Text: "time of a / b", Bound: 1, Got: spread{Median: 2, MAD: 1.5, Min: 0.5, Max: 4.5}},
