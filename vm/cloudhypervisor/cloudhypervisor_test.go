@@ -10,13 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
@@ -57,18 +57,10 @@ func use(t *testing.T, mode string) (programs *qemutest.Programs, requests strin
 	return programs, requests
 }
 
-// limited is the test's context with a limit, so that what hangs fails.
-func limited(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("test lost its patience"))
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // mustStart starts a machine whose end the test must bring.
 func mustStart(t *testing.T, spec vm.Spec) *Machine {
 	t.Helper()
-	m, err := Start(limited(t), spec)
+	m, err := Start(processtest.Limited(t), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,18 +144,7 @@ func TestMachineEnds(t *testing.T) {
 	spec := newSpec(t, &serial)
 	spec.Tap = &vm.Tap{Name: "lo", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 	m := mustStart(t, spec)
-	for range 2 {
-		if err := m.Wait(limited(t)); err != nil {
-			t.Error(err)
-		}
-		programs.RequireGone(t)
-		if want := strings.Repeat("0123456789abcde\n", 1<<16); serial.String() != want {
-			t.Errorf("got %d bytes of serial output, want %d", serial.Len(), len(want))
-		}
-		if err := m.Kill(); err != nil {
-			t.Errorf("kill after the end: %v", err)
-		}
-	}
+	processtest.RequireEnd(t, m, programs, &serial)
 	config, err := json.Marshal(configOf(spec))
 	if err != nil {
 		t.Fatal(err)
@@ -184,10 +165,10 @@ func requireRequests(t *testing.T, file string, want ...string) {
 
 func TestMachineIsKilled(t *testing.T) {
 	programs, _ := use(t, "")
-	serial := newHeard()
+	serial := processtest.NewOutput()
 	spec := newSpec(t, serial)
 	m := mustStart(t, spec)
-	if got := serial.await(t); got != "up\n" {
+	if got := serial.Await(t); got != "up\n" {
 		t.Errorf("got serial output %q, want it while the machine runs", got)
 	}
 	guest, err := net.Dial("unix", vm.Vsock(spec.Dir))
@@ -197,35 +178,14 @@ func TestMachineIsKilled(t *testing.T) {
 	if err := guest.Close(); err != nil {
 		t.Error(err)
 	}
-	var group sync.WaitGroup
-	for range 3 {
-		group.Go(func() {
-			if err := m.Kill(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	programs.RequireGone(t)
-	if err := m.Wait(limited(t)); err != nil {
-		t.Errorf("wait for a killed machine: %v", err)
-	}
+	processtest.RequireKillMachine(t, m, programs)
 }
 
 func TestMachineWaitIsCancelled(t *testing.T) {
 	programs, _ := use(t, "")
-	serial := newHeard()
+	serial := processtest.NewOutput()
 	m := mustStart(t, newSpec(t, serial))
-	ctx, cancel := context.WithCancelCause(limited(t))
-	want := errors.New("no more patience")
-	go func() {
-		serial.await(t)
-		cancel(want)
-	}()
-	if err := m.Wait(ctx); !errors.Is(err, want) {
-		t.Errorf("got error %v, want %v", err, want)
-	}
-	programs.RequireGone(t)
+	processtest.RequireCancel(t, m, programs, serial)
 }
 
 // The program would boot the guest again.
@@ -234,7 +194,7 @@ func TestMachineResets(t *testing.T) {
 	var serial bytes.Buffer
 	m := mustStart(t, newSpec(t, &serial))
 	for range 2 {
-		if err := m.Wait(limited(t)); err != nil {
+		if err := m.Wait(processtest.Limited(t)); err != nil {
 			t.Errorf("got error %v, want none of a machine that resets", err)
 		}
 	}
@@ -254,7 +214,7 @@ func TestMachineFails(t *testing.T) {
 		t.Run(test.mode, func(t *testing.T) {
 			programs, _ := use(t, test.mode)
 			m := mustStart(t, newSpec(t, io.Discard))
-			requireError(t, m.Wait(limited(t)), test.want)
+			processtest.RequireError(t, m.Wait(processtest.Limited(t)), test.want)
 			programs.RequireGone(t)
 		})
 	}
@@ -307,7 +267,7 @@ func TestStartFails(t *testing.T) {
 			if m != nil {
 				t.Error("got a machine, want none")
 			}
-			requireError(t, err, test.want...)
+			processtest.RequireError(t, err, test.want...)
 			programs.RequireGone(t)
 		})
 	}
@@ -315,6 +275,6 @@ func TestStartFails(t *testing.T) {
 
 func TestStartWithoutProgram(t *testing.T) {
 	qemutest.Use(t)
-	_, err := Start(limited(t), newSpec(t, io.Discard))
-	requireError(t, err, `find hypervisor's program: exec: "cloud-hypervisor"`)
+	_, err := Start(processtest.Limited(t), newSpec(t, io.Discard))
+	processtest.RequireError(t, err, `find hypervisor's program: exec: "cloud-hypervisor"`)
 }

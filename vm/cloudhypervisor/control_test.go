@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 )
 
 func TestPauseAndResume(t *testing.T) {
@@ -17,35 +18,35 @@ func TestPauseAndResume(t *testing.T) {
 	m := mustStart(t, spec)
 	want := func(want bool) {
 		t.Helper()
-		if got, err := Paused(limited(t), spec.Dir); err != nil || got != want {
+		if got, err := Paused(processtest.Limited(t), spec.Dir); err != nil || got != want {
 			t.Errorf("got paused %v, error %v, want %v", got, err, want)
 		}
 	}
 	want(false)
 	for range 2 {
 		for range 2 {
-			if err := Pause(limited(t), spec.Dir); err != nil {
+			if err := Pause(processtest.Limited(t), spec.Dir); err != nil {
 				t.Fatal(err)
 			}
 			want(true)
 		}
 		for range 2 {
-			if err := Resume(limited(t), spec.Dir); err != nil {
+			if err := Resume(processtest.Limited(t), spec.Dir); err != nil {
 				t.Fatal(err)
 			}
 			want(false)
 		}
 	}
-	if version, err := Version(limited(t), spec.Dir); err != nil || version != "v48.0" {
+	if version, err := Version(processtest.Limited(t), spec.Dir); err != nil || version != "v48.0" {
 		t.Errorf("got version %q, error %v, want v48.0", version, err)
 	}
 	if err := m.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Paused(limited(t), spec.Dir)
-	requireError(t, err, "look at machine: call vm.info: ", "connection refused")
-	_, err = Version(limited(t), t.TempDir())
-	requireError(t, err, "find version of cloud-hypervisor: call vmm.ping: ", "no such file or directory")
+	_, err := Paused(processtest.Limited(t), spec.Dir)
+	processtest.RequireError(t, err, "look at machine: call vm.info: ", "connection refused")
+	_, err = Version(processtest.Limited(t), t.TempDir())
+	processtest.RequireError(t, err, "find version of cloud-hypervisor: call vmm.ping: ", "no such file or directory")
 }
 
 func TestControlFails(t *testing.T) {
@@ -54,11 +55,12 @@ func TestControlFails(t *testing.T) {
 		do   func(dir string) error
 		want string
 	}{
-		{"vm.info: empty object", func(dir string) error { return Pause(limited(t), dir) }, "pause machine: call vm.info: answer has no state"},
-		{"vm.pause: list of errors", func(dir string) error { return Pause(limited(t), dir) },
+		{"vm.info: empty object", func(dir string) error { return Pause(processtest.Limited(t), dir) },
+			"pause machine: call vm.info: answer has no state"},
+		{"vm.pause: list of errors", func(dir string) error { return Pause(processtest.Limited(t), dir) },
 			"pause machine: call vm.pause: got status 500 Internal Server Error: Error from API: The VM could not boot: Cannot load the kernel"},
 		{"vm.resume: text", func(dir string) error {
-			return errors.Join(Pause(limited(t), dir), Resume(limited(t), dir))
+			return errors.Join(Pause(processtest.Limited(t), dir), Resume(processtest.Limited(t), dir))
 		}, "resume machine: call vm.resume: got status 500"},
 	}
 	for _, test := range tests {
@@ -66,7 +68,7 @@ func TestControlFails(t *testing.T) {
 			use(t, test.mode)
 			spec := newSpec(t, io.Discard)
 			m := mustStart(t, spec)
-			requireError(t, test.do(spec.Dir), test.want)
+			processtest.RequireError(t, test.do(spec.Dir), test.want)
 			if err := m.Kill(); err != nil {
 				t.Error(err)
 			}
@@ -82,8 +84,8 @@ func save(t *testing.T) (spec vm.Spec, name string) {
 	spec.Tap = &vm.Tap{Name: "lo", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 	m := mustStart(t, spec)
 	name = filepath.Join(t.TempDir(), "memory, 1%20")
-	err := Save(limited(t), spec.Dir, name, func() error {
-		if paused, err := Paused(limited(t), spec.Dir); err != nil || !paused {
+	err := Save(processtest.Limited(t), spec.Dir, name, func() error {
+		if paused, err := Paused(processtest.Limited(t), spec.Dir); err != nil || !paused {
 			t.Errorf("disks are copied: got paused %v, error %v, want true", paused, err)
 		}
 		return nil
@@ -91,7 +93,7 @@ func save(t *testing.T) (spec vm.Spec, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if paused, err := Paused(limited(t), spec.Dir); err != nil || paused {
+	if paused, err := Paused(processtest.Limited(t), spec.Dir); err != nil || paused {
 		t.Errorf("got paused %v, error %v, want it to run on", paused, err)
 	}
 	if err := m.Kill(); err != nil {
@@ -111,13 +113,14 @@ func TestSavePaused(t *testing.T) {
 	use(t, "")
 	spec := newSpec(t, io.Discard)
 	m := mustStart(t, spec)
-	if err := Pause(limited(t), spec.Dir); err != nil {
+	if err := Pause(processtest.Limited(t), spec.Dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := Save(limited(t), spec.Dir, filepath.Join(t.TempDir(), "memory"), func() error { return nil }); err != nil {
+	err := Save(processtest.Limited(t), spec.Dir, filepath.Join(t.TempDir(), "memory"), func() error { return nil })
+	if err != nil {
 		t.Error(err)
 	}
-	if paused, err := Paused(limited(t), spec.Dir); err != nil || !paused {
+	if paused, err := Paused(processtest.Limited(t), spec.Dir); err != nil || !paused {
 		t.Errorf("got paused %v, error %v, want it as it was", paused, err)
 	}
 	if err := m.Kill(); err != nil {
@@ -143,12 +146,13 @@ func TestSaveFails(t *testing.T) {
 			spec := newSpec(t, io.Discard)
 			m := mustStart(t, spec)
 			dir := t.TempDir()
-			requireError(t, Save(limited(t), spec.Dir, filepath.Join(dir, "memory"), func() error { return test.disks }), test.want)
+			err := Save(processtest.Limited(t), spec.Dir, filepath.Join(dir, "memory"), func() error { return test.disks })
+			processtest.RequireError(t, err, test.want)
 			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 				t.Errorf("got %v, error %v, want nothing left", entries, err)
 			}
 			if test.runs {
-				if paused, err := Paused(limited(t), spec.Dir); err != nil || paused {
+				if paused, err := Paused(processtest.Limited(t), spec.Dir); err != nil || paused {
 					t.Errorf("got paused %v, error %v, want it to run on", paused, err)
 				}
 			}
@@ -163,7 +167,8 @@ func TestSaveFails(t *testing.T) {
 		spec := newSpec(t, io.Discard)
 		m := mustStart(t, spec)
 		name := t.TempDir()
-		requireError(t, Save(limited(t), spec.Dir, name, nil), "save machine: mkdir "+name+": file exists")
+		err := Save(processtest.Limited(t), spec.Dir, name, nil)
+		processtest.RequireError(t, err, "save machine: mkdir "+name+": file exists")
 		if _, err := os.Stat(name); err != nil {
 			t.Errorf("what was there is gone: %v", err)
 		}

@@ -15,13 +15,13 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 60 * time.Second
+const patience = processtest.Patience
 
 // The test binary is also the program that tests start. This is what it does,
 // and the file that gets each request's operation and body.
@@ -259,7 +259,7 @@ func (f *fake) after(name string) error {
 	switch {
 	case name != "vm.boot" && name != "vm.resume":
 	case f.mode == "powers off":
-		fmt.Print(strings.Repeat("0123456789abcde\n", 1<<16))
+		fmt.Print(processtest.LongText)
 		close(f.end)
 	case f.mode == "fails later":
 		f.end <- errors.New("vCPU thread panicked")
@@ -278,38 +278,4 @@ func (f *fake) after(name string) error {
 		fmt.Print("up\n")
 	}
 	return nil
-}
-
-// requireError checks that an error has some texts, none of which is "".
-func requireError(t *testing.T, err error, wants ...string) {
-	t.Helper()
-	for _, want := range wants {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got error %v, want %q in it", err, want)
-		}
-	}
-}
-
-// heard is a writer that tells of the first bytes.
-type heard struct{ text chan string }
-
-func newHeard() *heard { return &heard{make(chan string, 1)} }
-
-func (h *heard) Write(p []byte) (int, error) {
-	select {
-	case h.text <- string(p):
-	default:
-	}
-	return len(p), nil
-}
-
-func (h *heard) await(t *testing.T) string {
-	t.Helper()
-	select {
-	case text := <-h.text:
-		return text
-	case <-time.After(patience):
-		t.Fatal("nothing was written")
-		return ""
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 )
 
 func TestProbe(t *testing.T) {
@@ -31,7 +33,7 @@ func TestProbe(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range 2 {
-				got, err := probe(limited(t), file, file, file, cache, test.timeout)
+				got, err := probe(processtest.Limited(t), file, file, file, cache, test.timeout)
 				if err != nil || got != test.want {
 					t.Errorf("got %v, error %v, want %v", got, err, test.want)
 				}
@@ -60,7 +62,7 @@ func TestProbeFails(t *testing.T) {
 		t.Errorf("cancelled: got error %v, want %v", err, want)
 	}
 	programs.RequireGone(t)
-	works, err := probe(limited(t), filepath.Join(t.TempDir(), "none"), file, file, t.TempDir(), patience)
+	works, err := probe(processtest.Limited(t), filepath.Join(t.TempDir(), "none"), file, file, t.TempDir(), patience)
 	if err != nil || works {
 		t.Errorf("without KVM: got %v, error %v, want false", works, err)
 	}

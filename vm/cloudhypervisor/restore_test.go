@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 )
 
 func TestSaveAndRestore(t *testing.T) {
@@ -29,15 +30,15 @@ func TestSaveAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	programs, requests := use(t, "")
-	serial := newHeard()
+	serial := processtest.NewOutput()
 	spec := newSpec(t, serial)
 	spec.CID, spec.Tap = 4, original.Tap
-	m, err := Restore(limited(t), spec, name)
+	m, err := Restore(processtest.Limited(t), spec, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	serial.await(t)
-	if paused, err := Paused(limited(t), spec.Dir); err != nil || paused {
+	serial.Await(t)
+	if paused, err := Paused(processtest.Limited(t), spec.Dir); err != nil || paused {
 		t.Errorf("got paused %v, error %v, want it to run", paused, err)
 	}
 	guest, err := net.Dial("unix", vm.Vsock(spec.Dir))
@@ -109,17 +110,18 @@ func TestRestoreFails(t *testing.T) {
 			if test.change != nil {
 				test.change(&spec)
 			}
-			m, err := Restore(limited(t), spec, name)
+			m, err := Restore(processtest.Limited(t), spec, name)
 			if m != nil {
 				t.Error("got a machine, want none")
 			}
-			requireError(t, err, test.want)
+			processtest.RequireError(t, err, test.want)
 			programs.RequireGone(t)
 		})
 	}
 	t.Run("no snapshot", func(t *testing.T) {
 		use(t, "")
-		_, err := Restore(limited(t), newSpec(t, io.Discard), filepath.Join(name, "none"))
-		requireError(t, err, "restore machine: read snapshot "+name+"/none: open "+name+"/none: no such file or directory")
+		_, err := Restore(processtest.Limited(t), newSpec(t, io.Discard), filepath.Join(name, "none"))
+		want := "restore machine: read snapshot " + name + "/none: open " + name + "/none: no such file or directory"
+		processtest.RequireError(t, err, want)
 	})
 }

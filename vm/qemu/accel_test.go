@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
@@ -30,19 +31,19 @@ func TestProbe(t *testing.T) {
 			programs := qemutest.Use(t, "qemu-system-x86_64")
 			t.Setenv(qemuEnv, test.qemu)
 			device, cache := newDevice(t), filepath.Join(t.TempDir(), "new", "cache")
-			got, err := probe(limited(t), device, "vmlinux", cache, test.timeout)
+			got, err := probe(processtest.Limited(t), device, "vmlinux", cache, test.timeout)
 			if err != nil || got != test.want {
 				t.Errorf("got %q, error %v, want %q", got, err, test.want)
 			}
 			programs.RequireGone(t)
 			// Without QEMU, only what is kept can give the answer.
 			t.Setenv("PATH", t.TempDir())
-			got, err = probe(limited(t), device, "vmlinux", cache, test.timeout)
+			got, err = probe(processtest.Limited(t), device, "vmlinux", cache, test.timeout)
 			if test.kept && (err != nil || got != test.want) {
 				t.Errorf("from cache: got %q, error %v, want %q", got, err, test.want)
 			}
 			if !test.kept {
-				requireError(t, err, "qemu-system-x86")
+				processtest.RequireError(t, err, "qemu-system-x86")
 			}
 		})
 	}
@@ -61,7 +62,7 @@ func newDevice(t *testing.T) string {
 func TestProbeWithoutKVM(t *testing.T) {
 	qemutest.Use(t) // QEMU is not needed
 	cache := t.TempDir()
-	got, err := probe(limited(t), filepath.Join(cache, "none"), "vmlinux", cache, patience)
+	got, err := probe(processtest.Limited(t), filepath.Join(cache, "none"), "vmlinux", cache, patience)
 	if err != nil || got != TCG {
 		t.Errorf("got %q, error %v, want %q", got, err, TCG)
 	}
@@ -75,7 +76,7 @@ func TestProbeForgets(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(cache, "accel"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := probe(limited(t), newDevice(t), "vmlinux", cache, patience)
+		got, err := probe(processtest.Limited(t), newDevice(t), "vmlinux", cache, patience)
 		if err != nil || got != KVM {
 			t.Errorf("with %q in cache: got %q, error %v, want a new answer %q", text, got, err, KVM)
 		}
@@ -95,6 +96,6 @@ func TestProbeFails(t *testing.T) {
 
 	t.Setenv(qemuEnv, "speaks")
 	device := newDevice(t)
-	_, err := probe(limited(t), device, "vmlinux", device, patience)
-	requireError(t, err, "remember answer: ")
+	_, err := probe(processtest.Limited(t), device, "vmlinux", device, patience)
+	processtest.RequireError(t, err, "remember answer: ")
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
@@ -21,11 +22,11 @@ func TestCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Start(limited(t), spec, TCG)
+	m, err := Start(processtest.Limited(t), spec, TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Wait(limited(t)); err != nil {
+	if err := m.Wait(processtest.Limited(t)); err != nil {
 		t.Error(err)
 	}
 	programs.RequireGone(t)
@@ -36,7 +37,7 @@ func TestCommandLine(t *testing.T) {
 
 func TestCommandLineFails(t *testing.T) {
 	_, err := CommandLine(vm.Spec{Arch: "sparc"}, TCG)
-	requireError(t, err, `write command line: arch "sparc" is not known`)
+	processtest.RequireError(t, err, `write command line: arch "sparc" is not known`)
 }
 
 func TestVsockCommandLine(t *testing.T) {

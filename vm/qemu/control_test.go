@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
@@ -133,7 +134,7 @@ func TestSaveFails(t *testing.T) {
 				cancel(gone)
 				return test.copyDisks
 			})
-			requireError(t, err, test.text)
+			processtest.RequireError(t, err, test.text)
 			if test.want != nil && !errors.Is(err, test.want) {
 				t.Errorf("got error %v, want %v", err, test.want)
 			}
@@ -170,9 +171,9 @@ func TestProgramVersion(t *testing.T) {
 	}
 	t.Setenv(qemuEnv, "another program")
 	_, err := ProgramVersion(t.Context(), "x86_64")
-	requireError(t, err, "find QEMU's version: qemu-system-x86_64 printed \"another program\"")
+	processtest.RequireError(t, err, "find QEMU's version: qemu-system-x86_64 printed \"another program\"")
 	_, err = ProgramVersion(t.Context(), "aarch64")
-	requireError(t, err, "Debian package qemu-system-arm)")
+	processtest.RequireError(t, err, "Debian package qemu-system-arm)")
 	_, err = ProgramVersion(t.Context(), "sparc")
-	requireError(t, err, `arch "sparc" is not known`)
+	processtest.RequireError(t, err, `arch "sparc" is not known`)
 }

@@ -11,13 +11,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 60 * time.Second
+const patience = processtest.Patience
 
 // The test binary is also the programs that tests start. This is what they do:
 const (
@@ -65,7 +65,7 @@ func fakeQEMU() error {
 			return err
 		}
 	case "prints":
-		fmt.Print(strings.Repeat("0123456789abcde\n", 1<<16))
+		fmt.Print(processtest.LongText)
 		return nil
 	case "prints its command line":
 		fmt.Print(strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), "\n"))
@@ -75,7 +75,7 @@ func fakeQEMU() error {
 	case "has a monitor":
 		return fakeMonitor()
 	}
-	return forever()
+	return processtest.Forever()
 }
 
 func fakeVhost() error {
@@ -97,7 +97,7 @@ func fakeVhost() error {
 	case "ends":
 		return nil
 	case "is silent":
-		return forever()
+		return processtest.Forever()
 	}
 	listener, err := net.Listen("unix", *socket)
 	if err != nil {
@@ -109,50 +109,5 @@ func fakeVhost() error {
 		}
 		return errors.New("could not map memory")
 	}
-	return forever()
-}
-
-// forever waits for the end that others bring.
-func forever() error {
-	read, write, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer write.Close()
-	_, err = read.Read(make([]byte, 1))
-	return err
-}
-
-// requireError checks that an error has some texts, none of which is "".
-func requireError(t *testing.T, err error, wants ...string) {
-	t.Helper()
-	for _, want := range wants {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got error %v, want %q in it", err, want)
-		}
-	}
-}
-
-// heard is a writer that tells of the first bytes.
-type heard struct{ text chan string }
-
-func newHeard() *heard { return &heard{make(chan string, 1)} }
-
-func (h *heard) Write(p []byte) (int, error) {
-	select {
-	case h.text <- string(p):
-	default:
-	}
-	return len(p), nil
-}
-
-func (h *heard) await(t *testing.T) string {
-	t.Helper()
-	select {
-	case text := <-h.text:
-		return text
-	case <-time.After(patience):
-		t.Fatal("nothing was written")
-		return ""
-	}
+	return processtest.Forever()
 }

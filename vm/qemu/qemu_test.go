@@ -10,13 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
@@ -139,80 +139,40 @@ func newSpec(t *testing.T, serial io.Writer) vm.Spec {
 	}
 }
 
-// limited is the test's context with a limit, so that what hangs fails.
-func limited(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("test lost its patience"))
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func TestMachineEnds(t *testing.T) {
 	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 	t.Setenv(qemuEnv, "prints")
 	var serial bytes.Buffer
-	m, err := Start(limited(t), newSpec(t, &serial), TCG)
+	m, err := Start(processtest.Limited(t), newSpec(t, &serial), TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if err := m.Wait(limited(t)); err != nil {
-			t.Error(err)
-		}
-		programs.RequireGone(t)
-		if want := strings.Repeat("0123456789abcde\n", 1<<16); serial.String() != want {
-			t.Errorf("got %d bytes of serial output, want %d", serial.Len(), len(want))
-		}
-		if err := m.Kill(); err != nil {
-			t.Errorf("kill after the end: %v", err)
-		}
-	}
+	processtest.RequireEnd(t, m, programs, &serial)
 }
 
 func TestMachineIsKilled(t *testing.T) {
 	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 	t.Setenv(qemuEnv, "starts")
-	serial := newHeard()
-	m, err := Start(limited(t), newSpec(t, serial), TCG)
+	serial := processtest.NewOutput()
+	m, err := Start(processtest.Limited(t), newSpec(t, serial), TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := serial.await(t); got != "up\n" {
+	if got := serial.Await(t); got != "up\n" {
 		t.Errorf("got serial output %q, want it while the machine runs", got)
 	}
-	var group sync.WaitGroup
-	for range 3 {
-		group.Go(func() {
-			if err := m.Kill(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	programs.RequireGone(t)
-	if err := m.Wait(limited(t)); err != nil {
-		t.Errorf("wait for a killed machine: %v", err)
-	}
+	processtest.RequireKillMachine(t, m, programs)
 }
 
 func TestMachineWaitIsCancelled(t *testing.T) {
 	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 	t.Setenv(qemuEnv, "starts")
-	serial := newHeard()
-	m, err := Start(limited(t), newSpec(t, serial), TCG)
+	serial := processtest.NewOutput()
+	m, err := Start(processtest.Limited(t), newSpec(t, serial), TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancelCause(limited(t))
-	want := errors.New("no more patience")
-	go func() {
-		serial.await(t)
-		cancel(want)
-	}()
-	if err := m.Wait(ctx); !errors.Is(err, want) {
-		t.Errorf("got error %v, want %v", err, want)
-	}
-	programs.RequireGone(t)
+	processtest.RequireCancel(t, m, programs, serial)
 }
 
 // Start cannot know yet, so Wait tells.
@@ -230,11 +190,11 @@ func TestMachineFails(t *testing.T) {
 			programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 			t.Setenv(qemuEnv, test.qemu)
 			t.Setenv(vhostEnv, test.vhost)
-			m, err := Start(limited(t), newSpec(t, io.Discard), TCG)
+			m, err := Start(processtest.Limited(t), newSpec(t, io.Discard), TCG)
 			if err != nil {
 				t.Fatal(err)
 			}
-			requireError(t, m.Wait(limited(t)), test.want...)
+			processtest.RequireError(t, m.Wait(processtest.Limited(t)), test.want...)
 			programs.RequireGone(t)
 		})
 	}
@@ -274,7 +234,7 @@ func TestStartFails(t *testing.T) {
 			if m != nil {
 				t.Error("got a machine, want none")
 			}
-			requireError(t, err, test.want...)
+			processtest.RequireError(t, err, test.want...)
 			programs.RequireGone(t)
 		})
 	}

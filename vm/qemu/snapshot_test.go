@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
@@ -67,7 +68,7 @@ func TestSnapshotFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			name := filepath.Join(spec.Dir, "snapshot")
-			requireError(t, m.Snapshot(t.Context(), name), test.want)
+			processtest.RequireError(t, m.Snapshot(t.Context(), name), test.want)
 			if found, err := filepath.Glob(name + "*"); err != nil || len(found) > 0 {
 				t.Errorf("%v is left (%v)", found, err)
 			}
@@ -101,7 +102,7 @@ func TestRestoreFails(t *testing.T) {
 			if m != nil {
 				t.Error("got a machine")
 			}
-			requireError(t, err, "restore machine: ", test.want)
+			processtest.RequireError(t, err, "restore machine: ", test.want)
 			programs.RequireGone(t)
 		})
 	}
@@ -115,7 +116,7 @@ func TestRestoreWithoutSnapshot(t *testing.T) {
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got error %v, want %v", err, os.ErrNotExist)
 	}
-	requireError(t, err, "restore machine: find snapshot: ")
+	processtest.RequireError(t, err, "restore machine: find snapshot: ")
 	programs.RequireGone(t)
 }
 

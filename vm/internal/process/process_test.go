@@ -7,12 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kindling-vm/kindling/vm/internal/process/processtest"
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
@@ -32,7 +32,7 @@ func await(t *testing.T, p *Process) {
 	t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(processtest.Patience):
 		t.Fatal("process has not ended")
 	}
 }
@@ -44,7 +44,7 @@ func TestProcessOutput(t *testing.T) {
 	if p.err != nil {
 		t.Error(p.err)
 	}
-	want := strings.Repeat("0123456789abcde\n", 1<<16)
+	want := processtest.LongText
 	if got.String() != want {
 		t.Errorf("got %d bytes, want %d", got.Len(), len(want))
 	}
@@ -61,7 +61,7 @@ func TestProcessFails(t *testing.T) {
 	if err := p.Kill(); err != nil {
 		t.Error(err)
 	}
-	requireError(t, p.err, want)
+	processtest.RequireError(t, p.err, want)
 }
 
 func TestProcessSaysNothing(t *testing.T) {
@@ -91,7 +91,7 @@ func TestProcessSaysMuch(t *testing.T) {
 func TestProcessMissing(t *testing.T) {
 	qemutest.Use(t)
 	_, err := Start(exec.Command("program"), io.Discard)
-	requireError(t, err, "start program: ", "not found")
+	processtest.RequireError(t, err, "start program: ", "not found")
 }
 
 // failing is a full disk.
@@ -112,22 +112,10 @@ func TestProcessOutputFails(t *testing.T) {
 }
 
 func TestProcessKill(t *testing.T) {
-	stdout := newHeard()
+	stdout := processtest.NewOutput()
 	p, programs := startFake(t, "starts", stdout)
-	stdout.await(t)
-	var group sync.WaitGroup
-	for range 3 {
-		group.Go(func() {
-			if err := p.Kill(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	programs.RequireGone(t)
-	if err := p.Kill(); err != nil {
-		t.Errorf("kill once more: %v", err)
-	}
+	stdout.Await(t)
+	processtest.RequireKill(t, p, programs)
 	if p.err != nil {
 		t.Errorf("got error %v, want none of a killed process", p.err)
 	}
@@ -160,7 +148,7 @@ func TestProcessDiesWithParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer read.Close()
-	if err := read.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := read.SetReadDeadline(time.Now().Add(processtest.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	parent := exec.Command("parent")
