@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -181,19 +180,7 @@ func TestFailedInstallOfAnotherArchitecture(t *testing.T) {
 		s, at := ready(), 0
 		before := tree(t, s.dataDir)
 		for done := false; !done; at++ {
-			var mu sync.Mutex
-			steps := 0
-			failing := NewStore(s.dataDir, Options{Sources: []Source{Dir(one.dir)}, fault: func(step, _ string) error {
-				mu.Lock()
-				defer mu.Unlock()
-				if step == "remove" || step == "rmdir" {
-					return nil // a full disk takes that
-				}
-				if steps++; steps > at {
-					return errno
-				}
-				return nil
-			}})
+			failing := NewStore(s.dataDir, Options{Sources: []Source{Dir(one.dir)}, fault: failAfter(at, errno)})
 			_, err := failing.Install(t.Context(), one.id, "aarch64")
 			if done = err == nil; !done && !errors.Is(err, errno) {
 				t.Fatalf("%v at step %d: got error %v", errno, at, err)

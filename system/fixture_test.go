@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kindling-vm/kindling/system/bundle"
@@ -166,6 +167,23 @@ func differ(want, got map[string]string) (names []string) {
 		}
 	}
 	return names
+}
+
+// failAfter is a fault, of one store, at each step but some first ones.
+func failAfter(first int, err error) func(step, name string) error {
+	var mu sync.Mutex
+	steps := 0
+	return func(step, _ string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if step == "remove" || step == "rmdir" {
+			return nil // a full disk takes that
+		}
+		if steps++; steps > first {
+			return err
+		}
+		return nil
+	}
 }
 
 // wantSet fails unless the files of a resolved set are those of the fixture.

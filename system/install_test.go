@@ -247,19 +247,7 @@ func TestInstallOnFullAndReadOnlyDisks(t *testing.T) {
 			before := tree(t, s.dataDir)
 			at := 0
 			for ; ; at++ {
-				var mu sync.Mutex
-				steps := 0
-				failing := NewStore(s.dataDir, Options{Sources: []Source{Dir(set.dir)}, fault: func(step, _ string) error {
-					mu.Lock()
-					defer mu.Unlock()
-					if step == "remove" || step == "rmdir" {
-						return nil // a full disk takes that
-					}
-					if steps++; steps > at {
-						return errno
-					}
-					return nil
-				}})
+				failing := NewStore(s.dataDir, Options{Sources: []Source{Dir(set.dir)}, fault: failAfter(at, errno)})
 				_, err := failing.Install(t.Context(), set.id)
 				if err == nil {
 					break
