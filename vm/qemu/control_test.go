@@ -3,7 +3,6 @@ package qemu
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,16 +12,10 @@ import (
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
-// startControlled starts a machine with a monitor and gives its folder.
+// startControlled starts a machine whose monitor answers and gives its folder.
 func startControlled(t *testing.T) (dir string) {
 	t.Helper()
-	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
-	t.Setenv(qemuEnv, "has a monitor")
-	spec := newSpec(t, io.Discard)
-	m, err := Start(t.Context(), spec, TCG)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, dir, programs := startMonitored(t)
 	t.Cleanup(func() {
 		if err := m.Kill(); err != nil {
 			t.Error(err)
@@ -37,7 +30,7 @@ func startControlled(t *testing.T) (dir string) {
 	if err := monitor.close(); err != nil {
 		t.Fatal(err)
 	}
-	return spec.Dir
+	return dir
 }
 
 func requirePaused(t *testing.T, dir string, want bool) {

@@ -19,15 +19,22 @@ func fakeMonitor() error {
 	return qemutest.ServeMonitor(wrong, answer)
 }
 
-func TestSnapshotAndRestore(t *testing.T) {
-	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
+// startMonitored starts a machine with a monitor and gives its folder, too.
+func startMonitored(t *testing.T) (m *Machine, dir string, programs *qemutest.Programs) {
+	t.Helper()
+	programs = qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
 	t.Setenv(qemuEnv, "has a monitor")
 	spec := newSpec(t, io.Discard)
 	m, err := Start(t.Context(), spec, TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(spec.Dir, "snap, shot")
+	return m, spec.Dir, programs
+}
+
+func TestSnapshotAndRestore(t *testing.T) {
+	m, dir, programs := startMonitored(t)
+	name := filepath.Join(dir, "snap, shot")
 	if err := m.Snapshot(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
@@ -59,15 +66,9 @@ func TestSnapshotFails(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
-			t.Setenv(qemuEnv, "has a monitor")
 			t.Setenv(monitorEnv, test.monitor)
-			spec := newSpec(t, io.Discard)
-			m, err := Start(t.Context(), spec, TCG)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name := filepath.Join(spec.Dir, "snapshot")
+			m, dir, programs := startMonitored(t)
+			name := filepath.Join(dir, "snapshot")
 			processtest.RequireError(t, m.Snapshot(t.Context(), name), test.want)
 			if found, err := filepath.Glob(name + "*"); err != nil || len(found) > 0 {
 				t.Errorf("%v is left (%v)", found, err)
@@ -122,17 +123,11 @@ func TestRestoreWithoutSnapshot(t *testing.T) {
 
 // TestSnapshotContext has a caller that has gone.
 func TestSnapshotContext(t *testing.T) {
-	programs := qemutest.Use(t, "qemu-system-x86_64", "vhost-device-vsock")
-	t.Setenv(qemuEnv, "has a monitor")
-	spec := newSpec(t, io.Discard)
-	m, err := Start(t.Context(), spec, TCG)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, dir, programs := startMonitored(t)
 	gone := errors.New("gone")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(gone)
-	if err := m.Snapshot(ctx, filepath.Join(spec.Dir, "snapshot")); !errors.Is(err, gone) {
+	if err := m.Snapshot(ctx, filepath.Join(dir, "snapshot")); !errors.Is(err, gone) {
 		t.Errorf("got error %v, want %v", err, gone)
 	}
 	if err := m.Kill(); err != nil {
