@@ -28,13 +28,7 @@ func installBootable(t *testing.T, initrd, release string) (id string) {
 			kind bundle.Kind
 			data []byte
 		}{{bundle.Base, baseLayer(t)}, {bundle.Initrd, []byte(initrd)}, {bundle.Kernel, []byte("kernel for " + arch)}, {bundle.KernelInfo, info}} {
-			name := arch + "/" + string(file.kind)
-			writeFile(t, filepath.Join(dir, name), file.data)
-			described, err := bundle.Describe(os.DirFS(dir), file.kind, name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.Files = append(a.Files, described)
+			a.Files = append(a.Files, writeSetFile(t, dir, file.kind, arch+"/"+string(file.kind), file.data))
 		}
 		m.Architectures = append(m.Architectures, a)
 	}

@@ -48,17 +48,22 @@ func writeSetOf(t *testing.T, dir, initrd string, kernel []byte, arches ...strin
 			{bundle.Initrd, "initrd", []byte(initrd + " for " + arch.name)},
 			{bundle.KernelInfo, "kernel.json", info},
 		} {
-			name := arch.name + "/" + file.name
-			writeFile(t, filepath.Join(dir, name), file.data)
-			described, err := bundle.Describe(os.DirFS(dir), file.kind, name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.Files = append(a.Files, described)
+			a.Files = append(a.Files, writeSetFile(t, dir, file.kind, arch.name+"/"+file.name, file.data))
 		}
 		m.Architectures = append(m.Architectures, a)
 	}
 	return testSet{dir, writeManifest(t, dir, m)}
+}
+
+// writeSetFile writes a file of a set and describes it.
+func writeSetFile(t *testing.T, dir string, kind bundle.Kind, name string, data []byte) bundle.File {
+	t.Helper()
+	writeFile(t, filepath.Join(dir, name), data)
+	file, err := bundle.Describe(os.DirFS(dir), kind, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func writeManifest(t *testing.T, dir string, m *bundle.Manifest) (id string) {
