@@ -171,16 +171,7 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	// A Unix socket's address is too short for t.TempDir.
-	state, err := os.MkdirTemp("/tmp", "k, ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(state); err != nil {
-			t.Error(err)
-		}
-	})
+	state := qemutest.ShortDir(t, "k, ")
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "KINDLING_") {
 			t.Setenv(name, "")

@@ -129,16 +129,7 @@ func newHost(t *testing.T, kindling string) *host {
 			t.Setenv(name, "")
 		}
 	}
-	// A Unix socket's address is too short for t.TempDir.
-	state, err := os.MkdirTemp("/tmp", "k")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(state); err != nil {
-			t.Error(err)
-		}
-	})
+	state := qemutest.ShortDir(t, "k")
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 	t.Cleanup(server.Close)
 	h := &host{dir: t.TempDir(), programDir: filepath.Dir(kindling), registry: strings.TrimPrefix(server.URL, "http://"), shell: shell}

@@ -22,18 +22,10 @@ import (
 
 var _ vm.Machine = (*Machine)(nil)
 
-// newSpec is a machine in a folder whose path is short enough.
+// newSpec is a machine in a folder of its own.
 func newSpec(t *testing.T, serial io.Writer) vm.Spec {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "ch, ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := qemutest.ShortDir(t, "ch, ")
 	for _, name := range []string{"kernel", "initrd", "root.ext4", "overlay.raw"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)

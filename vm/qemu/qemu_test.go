@@ -117,18 +117,10 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// newSpec is a machine in a folder whose path is short enough.
+// newSpec is a machine in a folder of its own.
 func newSpec(t *testing.T, serial io.Writer) vm.Spec {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "qemu, ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := qemutest.ShortDir(t, "qemu, ")
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -71,6 +71,22 @@ func Use(t *testing.T, names ...string) *Programs {
 	return &Programs{alive}
 }
 
+// ShortDir makes a folder for machines: those of t.TempDir have paths that are too
+// long for the address of a Unix socket.
+func ShortDir(t *testing.T, prefix string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // RequireGone checks that none of the programs lives.
 func (p *Programs) RequireGone(t *testing.T) {
 	t.Helper()
