@@ -87,7 +87,8 @@ func TestDockerArchiveCompressedLayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := memory{"layer.tar.gz": b.Bytes()}
-	m.docker(t, amd64, []v1.Hash{digestOf([]byte("1"))}, "layer.tar.gz")
+	m.docker(t, v1.Platform{}, // as `crane append` makes one
+		[]v1.Hash{digestOf([]byte("1"))}, "layer.tar.gz")
 	img, err := Open(m.archive(t), amd64, anyone)
 	if err != nil {
 		t.Fatal(err)

@@ -74,8 +74,18 @@ func TestRejectsDocuments(t *testing.T) {
 		{"other operating system", func(m memory) []v1.Descriptor {
 			return []v1.Descriptor{m.image(t, v1.Platform{OS: "windows", Architecture: "amd64"}, nil)}
 		}, `there is ["windows/amd64"]`},
-		{"no platform at all", func(m memory) []v1.Descriptor { return []v1.Descriptor{m.image(t, v1.Platform{}, nil)} },
+		{"no operating system", func(m memory) []v1.Descriptor {
+			return []v1.Descriptor{m.image(t, v1.Platform{Architecture: "amd64"}, nil)}
+		},
 			`there is [""]`},
+		{"no architecture", func(m memory) []v1.Descriptor { return []v1.Descriptor{m.image(t, v1.Platform{OS: "linux"}, nil)} },
+			`there is ["linux"]`},
+		{"other platform in the index, none in the configuration",
+			func(m memory) []v1.Descriptor { return []v1.Descriptor{on(m.image(t, v1.Platform{}, nil), arm64)} },
+			`no image is for "linux/amd64", there is ["linux/arm64"]`},
+		{"two images without a platform", func(m memory) []v1.Descriptor {
+			return []v1.Descriptor{m.image(t, v1.Platform{}, nil), m.image(t, v1.Platform{}, []v1.Descriptor{m.layer("b")})}
+		}, `2 images are for "linux/amd64", want one`},
 		{"two images for the platform", func(m memory) []v1.Descriptor {
 			return []v1.Descriptor{m.image(t, amd64, nil), m.image(t, v1.Platform{OS: "linux", Architecture: "amd64", Variant: "v3"}, nil)}
 		}, `2 images are for "linux/amd64", want one`},

@@ -28,7 +28,8 @@ import (
 // for an OCI layout.
 //
 // The image is the only one whose configuration is for platform; a variant
-// counts if both sides have one. Unless digest is zero, the image's manifest or
+// counts if both sides have one. Where there is none, it is the only one of which
+// nothing says for which system and architecture it is. Unless digest is zero, the image's manifest or
 // an index that leads to it must have that digest. An archive of `docker save`
 // has no manifest, so a digest is an error there, and Digest of the image is that
 // of a manifest made of its configuration and layers.

@@ -44,6 +44,11 @@ func TestLayout(t *testing.T) {
 		{"attestation beside", func(m memory, amd, arm v1.Descriptor) []v1.Descriptor {
 			return []v1.Descriptor{amd, arm, on(m.image(t, unknown, nil), unknown)}
 		}},
+		{"image without a platform beside", func(m memory, amd, arm v1.Descriptor) []v1.Descriptor {
+			signature := m.layer("signature")
+			signature.MediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
+			return []v1.Descriptor{m.image(t, v1.Platform{}, []v1.Descriptor{signature}), amd, arm}
+		}},
 		{"artifact beside", func(m memory, amd, arm v1.Descriptor) []v1.Descriptor {
 			return []v1.Descriptor{amd, arm, m.image(t, amd64, nil, func(manifest *v1.Manifest, _ *v1.ConfigFile) { manifest.Config.MediaType = types.OCIEmptyJSON })}
 		}},
@@ -72,6 +77,34 @@ func TestLayout(t *testing.T) {
 					}
 				})
 			}
+		})
+	}
+}
+
+// TestNameless is about images whose configuration names no platform.
+func TestNameless(t *testing.T) {
+	nothing := v1.Platform{}
+	tests := []struct {
+		name string
+		make func(m memory, desc v1.Descriptor) []v1.Descriptor
+	}{
+		{"alone", func(_ memory, desc v1.Descriptor) []v1.Descriptor { return []v1.Descriptor{desc} }},
+		{"twice", func(m memory, desc v1.Descriptor) []v1.Descriptor { return []v1.Descriptor{desc, m.index(t, desc)} }},
+		{"platform in the index", func(_ memory, desc v1.Descriptor) []v1.Descriptor { return []v1.Descriptor{on(desc, amd64)} }},
+		{"no platform in the index either", func(_ memory, desc v1.Descriptor) []v1.Descriptor { return []v1.Descriptor{on(desc, nothing)} }},
+		{"beside another platform", func(m memory, desc v1.Descriptor) []v1.Descriptor {
+			return []v1.Descriptor{m.image(t, arm64, nil), desc}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			m := memory{}
+			want := m.image(t, nothing, []v1.Descriptor{m.layer("a")})
+			img, err := openLayout(m.layout(t, test.make(m, want)...), amd64, anyone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkImage(t, img, want.Digest, "a")
 		})
 	}
 }

@@ -35,6 +35,11 @@ func resolve(roots []v1.Descriptor, platform v1.Platform, digest v1.Hash, source
 			return nil, err
 		}
 	}
+	if len(s.images) == 0 {
+		if err := s.takeNameless(); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case len(s.images) == 1:
 		return s.images[0], nil
@@ -64,8 +69,15 @@ type selection struct {
 	seen      map[visit]bool
 	documents int // that were read
 	images    []v1.Image
-	digests   []v1.Hash // of images
-	others    []string  // platforms, or else media types, of what does not fit
+	digests   []v1.Hash   // of images
+	nameless  []candidate // images of which nothing says for which platform they are
+	others    []string    // platforms, or else media types, of what does not fit
+}
+
+// candidate is an image whose documents have been read.
+type candidate struct {
+	digest v1.Hash
+	docs   documents
 }
 
 // add looks at one descriptor and what is below it. Only what is chosen, because
@@ -161,11 +173,34 @@ func (s *selection) addImage(desc v1.Descriptor) error {
 		s.other(got.String())
 		return nil
 	}
-	img, err := newImage(documents{desc.MediaType, raw, manifest, rawConfig, config}, s.source)
+	image := candidate{desc.Digest, documents{desc.MediaType, raw, manifest, rawConfig, config}}
+	if isNameless(platformOf(config)) && (desc.Platform == nil || isNameless(*desc.Platform)) {
+		s.nameless = append(s.nameless, image)
+		return nil
+	}
+	return s.take(image)
+}
+
+func (s *selection) take(image candidate) error {
+	if slices.Contains(s.digests, image.digest) {
+		return nil
+	}
+	img, err := newImage(image.docs, s.source)
 	if err != nil {
 		return err
 	}
-	s.images, s.digests = append(s.images, img), append(s.digests, desc.Digest)
+	s.images, s.digests = append(s.images, img), append(s.digests, image.digest)
+	return nil
+}
+
+// takeNameless is for when no image is for the platform by name. Beside such an
+// image, one without a name is often not for running, such as a signature.
+func (s *selection) takeNameless() error {
+	for _, image := range s.nameless {
+		if err := s.take(image); err != nil {
+			return fmt.Errorf("read image %s: %w", image.digest, err)
+		}
+	}
 	return nil
 }
 
@@ -180,9 +215,13 @@ func platformOf(config *v1.ConfigFile) v1.Platform {
 	return v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
 }
 
-// fits compares what decides whether a program runs. A variant that one side
-// leaves out is not known to differ.
+// isNameless tells of a platform that names none, such as that of an image that
+// was made of a tar only.
+func isNameless(p v1.Platform) bool { return p.OS == "" && p.Architecture == "" }
+
+// fits compares what decides whether a program runs. What one side leaves out is
+// not known to differ: a variant, or system and architecture both.
 func fits(got, want v1.Platform) bool {
-	return got.OS == want.OS && got.Architecture == want.Architecture &&
+	return (isNameless(got) || got.OS == want.OS && got.Architecture == want.Architecture) &&
 		(got.Variant == "" || want.Variant == "" || got.Variant == want.Variant)
 }
