@@ -6,7 +6,10 @@
 // It is not a place for behaviour: nothing here opens a file or a socket.
 package contract
 
-import "time"
+import (
+	"syscall"
+	"time"
+)
 
 const (
 	// AgentPort is the AF_VSOCK port on which the agent serves gRPC (h2c).
@@ -68,6 +71,12 @@ const (
 	OverlayDisk = "/dev/vdb" // ext4, read-write, kept over stop and start
 	ConfigDisk  = "/dev/vdc" // ext4 with ConfigFile, read-only
 )
+
+// ForwardedSignals are what the application gets when PID 1 gets them. Hypeman
+// 0.0.7 has not the last three.
+var ForwardedSignals = []syscall.Signal{
+	syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
+}
 
 // DiskName is the name of the guest's disk number index, counted from 0: after
 // /dev/vdz comes /dev/vdaa (virtblk_name_format of the kernel's

@@ -27,7 +27,9 @@ func catchSignals() signals {
 	// kernel. Nobody reads this channel: what is not asked for below is dropped.
 	signal.Notify(make(chan os.Signal, 1))
 	forward := make(chan os.Signal, 16)
-	signal.Notify(forward, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH)
+	for _, sig := range contract.ForwardedSignals {
+		signal.Notify(forward, sig)
+	}
 	// One stands for any number.
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, unix.SIGCHLD)
