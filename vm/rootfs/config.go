@@ -14,7 +14,8 @@ import (
 // working directory ("/" where the image has none), environment and init mode.
 // Of an environment variable that stands there more than once, the last value
 // counts; an entry that is not KEY=value is an error. The contract has no place
-// for the image's user, stop signal and volumes: the application runs as root.
+// for the image's user, stop signal and volumes: the application runs as root, and
+// the stop signal is for who stops the machine.
 func GuestConfig(image v1.Config) (*contract.Config, error) {
 	config := &contract.Config{
 		Entrypoint: slices.Clone(image.Entrypoint),

@@ -37,6 +37,10 @@ func imageOf(image v1.Image) (*Image, error) {
 // does.
 func (i *Image) GuestConfig() (*contract.Config, error) { return GuestConfig(i.config) }
 
+// StopSignal is the signal that the image wants to be stopped by, as the image
+// names it; "" if it does not.
+func (i *Image) StopSignal() string { return i.config.StopSignal }
+
 // Folder is the folder that the image is; "" if it is none.
 func (i *Image) Folder() string { return i.folder }
 
