@@ -64,9 +64,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// The reader of our output may go away while a machine runs: that is an error
 	// of a write, not our death.
 	signal.Ignore(unix.SIGPIPE)
-	// The second signal ends the process, unless a machine runs.
-	ctx, stop := signal.NotifyContext(context.Background(), stopSignals...)
-	context.AfterFunc(ctx, stop)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	root := rootCommand()
 	root.SetArgs(args)
@@ -79,6 +77,27 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "kindling: %s\n", text)
 	}
 	return code
+}
+
+// untilSignal gives a context that the first of stopSignals ends, whose cause
+// tells which: that of signal.NotifyContext has a text only. The second signal
+// ends the process, unless a machine runs.
+func untilSignal(parent context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, stopSignals...)
+	go func() {
+		select {
+		case sig := <-signals:
+			signal.Stop(signals)
+			cancel(interruption{sig.(unix.Signal)})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
 }
 
 // ending is the exit code that an error means, and what it says beyond that.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/agent/server"
 	"github.com/kindling-vm/kindling/guest/contract"
@@ -31,8 +32,9 @@ const patience = 60 * time.Second
 const (
 	// serialEnv is what QEMU prints at once.
 	serialEnv = "KINDLING_TEST_SERIAL"
-	// stoppedEnv is what it prints when the guest has been told to stop. Without
-	// it, the machine ends by itself.
+	// stoppedEnv is what it prints when the guest has been told to stop, with the
+	// name of the signal in place of gotSignal. Without it, the machine ends by
+	// itself.
 	stoppedEnv = "KINDLING_TEST_STOPPED"
 	// failureEnv is what it prints on its standard error instead.
 	failureEnv = "KINDLING_TEST_FAILURE"
@@ -44,7 +46,8 @@ const (
 	// argumentsEnv names a file for QEMU's arguments.
 	argumentsEnv = "KINDLING_TEST_ARGUMENTS"
 
-	stubborn = "never" // as stoppedEnv
+	stubborn  = "never" // as stoppedEnv
+	gotSignal = "SIGNAL"
 )
 
 func TestMain(m *testing.M) {
@@ -91,14 +94,15 @@ func fakeQEMU() error {
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- qemutest.ServeMonitor("", "") }()
+	sig := make([]byte, 1)
 	go func() {
-		_, err := vhost.Read(make([]byte, 1))
+		_, err := vhost.Read(sig)
 		ended <- err
 	}()
 	if err := <-ended; err != nil {
 		return err
 	}
-	fmt.Print(stopped)
+	fmt.Print(strings.ReplaceAll(stopped, gotSignal, unix.SignalName(syscall.Signal(sig[0]))))
 	return nil
 }
 
@@ -126,11 +130,11 @@ func fakeVhost() error {
 	if err != nil {
 		return err
 	}
-	kill := func(int, syscall.Signal) error {
+	kill := func(_ int, sig syscall.Signal) error {
 		if os.Getenv(stoppedEnv) == stubborn {
 			return nil
 		}
-		_, err := qemu.Write([]byte{0})
+		_, err := qemu.Write([]byte{byte(sig)})
 		return err
 	}
 	if name := os.Getenv(renewedEnv); name != "" {

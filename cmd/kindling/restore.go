@@ -148,7 +148,9 @@ func (r *request) prepareRestore(
 		}
 		spec.Disks = append(spec.Disks, vm.Disk{Path: filepath.Join(from, disk.File), ReadOnly: disk.ReadOnly})
 	}
-	return spec, newRecord(r, set, spec, s.Command, s.Env, s.Volumes), func() error { return nil }, nil
+	made := newRecord(r, set, spec, s.Command, s.Env, s.Volumes)
+	made.StopSignal = s.StopSignal
+	return spec, made, func() error { return nil }, nil
 }
 
 // checkRestorable tells what keeps a snapshot from being restored here.

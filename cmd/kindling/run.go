@@ -82,9 +82,9 @@ The kernel and initrd are those that were built with kindling, unless --set or
 --kernel names an installed artifact set, which stays installed while the machine
 runs, or --artifacts one that is not installed.
 
-Ctrl-C asks the command to stop; the machine is killed 5 seconds later, or at
-the second Ctrl-C. With -d the machine runs on behind kindling, which prints its
-name.
+The first SIGINT (Ctrl-C), SIGTERM or SIGHUP goes to the command; the machine is
+killed 5 seconds later, or at the second Ctrl-C. With -d the machine runs on
+behind kindling, which prints its name.
 
 A machine that has ended leaves its outcome and its output for kindling ps,
 inspect and logs, unless --rm is given; those of the latest 20 are kept. Its
@@ -267,7 +267,7 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 		}
 		launched := times.BeginHypervisor()
 		defer times.HypervisorEnded()
-		return boot(ctx, dir, start, func() error {
+		return boot(ctx, dir, record.StopSignal, start, func() error {
 			launched()
 			return started(dir)
 		})
@@ -331,7 +331,9 @@ func (r *request) prepare(
 		MemoryMiB: r.Memory, CPUs: r.CPUs, Disks: disks, CID: guestCID,
 		UserNetwork: r.Network == networkUser, Forwards: forwards, Tap: tap,
 	}
-	return spec, newRecord(r, set, spec, config.Argv(), slices.Sorted(maps.Keys(config.Env)), volumes), releaseRoot, nil
+	made := newRecord(r, set, spec, config.Argv(), slices.Sorted(maps.Keys(config.Env)), volumes)
+	made.StopSignal = stopSignal(image.StopSignal(), config.InitMode, stderr)
+	return spec, made, releaseRoot, nil
 }
 
 func (r *request) guestConfig(image *rootfs.Image) (*contract.Config, error) {

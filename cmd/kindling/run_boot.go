@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -121,7 +122,7 @@ func lastLines(text string, count int) string {
 }
 
 // boot runs a machine to its end, which ctx or a second signal can bring about.
-func boot(ctx context.Context, dir string, start func() (vm.Machine, error), started func() error) error {
+func boot(ctx context.Context, dir, stopSignal string, start func() (vm.Machine, error), started func() error) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, stopSignals...)
 	defer signal.Stop(signals)
@@ -134,20 +135,20 @@ func boot(ctx context.Context, dir string, start func() (vm.Machine, error), sta
 	}
 	kill, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { stop(stopGently(ctx, kill, dir, signals)) })()
+	defer context.AfterFunc(ctx, func() { stop(stopGently(ctx, kill, dir, stopSignal, signals)) })()
 	err = machine.Wait(kill)
 	return cmp.Or(context.Cause(kill), err)
 }
 
-// stopGently asks the guest to stop, unless its time is over, and gives the
-// reason to kill it when it has had its chance.
-func stopGently(ctx, ended context.Context, dir string, signals <-chan os.Signal) error {
+// stopGently passes on the signal that ended ctx to the guest, unless its time is
+// over, and gives the reason to kill it when it has had its chance.
+func stopGently(ctx, ended context.Context, dir, stopSignal string, signals <-chan os.Signal) error {
 	cause := context.Cause(ctx)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return cause
 	}
 	told := make(chan error, 1)
-	go func() { told <- shutDown(ended, dir) }()
+	go func() { told <- shutDown(ended, dir, guestSignal(interruptionOf(ctx), stopSignal)) }()
 	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()
 	var problem error
@@ -172,9 +173,9 @@ func stopGently(ctx, ended context.Context, dir string, signals <-chan os.Signal
 }
 
 // shutDown asks the guest to stop, as soon as its agent listens.
-func shutDown(ctx context.Context, dir string) error {
+func shutDown(ctx context.Context, dir string, sig syscall.Signal) error {
 	wake(ctx, dir)
 	return withAgent(ctx, dir, func(client *agent.Client) error {
-		return client.Shutdown(ctx, agent.ShutdownOptions{})
+		return client.Shutdown(ctx, agent.ShutdownOptions{Signal: sig})
 	})
 }

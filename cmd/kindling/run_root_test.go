@@ -231,27 +231,46 @@ func TestRunTogether(t *testing.T) {
 	h.requireReleased(t)
 }
 
-// TestRunOtherPlatform is about an image that the machine cannot run.
-func TestRunOtherPlatform(t *testing.T) {
-	h := newHost(t)
+// pushChanged makes a registry with pushImage's image, whose configuration is
+// changed.
+func pushChanged(t *testing.T, tag string, change func(*v1.ConfigFile)) (ref string) {
+	t.Helper()
 	host, img, _ := pushImage(t)
 	config, err := img.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Architecture = "arm64"
+	change(config)
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		t.Fatal(err)
 	}
-	reference, err := name.ParseReference(host + "/arm:1")
+	reference, err := name.ParseReference(host + "/" + tag)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := remote.Write(reference, img); err != nil {
 		t.Fatal(err)
 	}
-	want := result{exitOwn, "", "kindling: load image \"" + host + "/arm:1\": no image is for \"linux/amd64\", there is [\"linux/arm64\"]\n"}
-	if diff := cmp.Diff(want, kindling("run", host+"/arm:1")); diff != "" {
+	return reference.String()
+}
+
+// TestRunNoPlatform is about an image whose configuration names none.
+func TestRunNoPlatform(t *testing.T) {
+	h := newHost(t)
+	t.Setenv(serialEnv, exited("hi\r\n", 0))
+	ref := pushChanged(t, "appended:1", func(config *v1.ConfigFile) { config.OS, config.Architecture = "", "" })
+	if diff := cmp.Diff(result{0, "hi\n", ""}, kindling("run", ref)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	h.requireReleased(t)
+}
+
+// TestRunOtherPlatform is about an image that the machine cannot run.
+func TestRunOtherPlatform(t *testing.T) {
+	h := newHost(t)
+	ref := pushChanged(t, "arm:1", func(config *v1.ConfigFile) { config.Architecture = "arm64" })
+	want := result{exitOwn, "", "kindling: load image \"" + ref + "\": no image is for \"linux/amd64\", there is [\"linux/arm64\"]\n"}
+	if diff := cmp.Diff(want, kindling("run", ref)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	h.requireReleased(t)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 const upAndRunning = "[    0.1] Linux\r\n" + started + "up\r\n"
@@ -22,11 +23,11 @@ func TestInterruptedOnce(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			h := newHost(t)
 			t.Setenv(serialEnv, upAndRunning)
-			t.Setenv(stoppedEnv, "bye\r\n"+sentinel(3, "exit code 3"))
+			t.Setenv(stoppedEnv, gotSignal+"\r\n"+sentinel(3, "exit code 3"))
 			u := startUser(t, "run")
 			u.see(t, "up\n")
 			u.signal(t, sig)
-			if diff := cmp.Diff(result{3, "bye\n", ""}, u.wait(t)); diff != "" {
+			if diff := cmp.Diff(result{3, unix.SignalName(sig.(syscall.Signal)) + "\n", ""}, u.wait(t)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			h.requireReleased(t)
@@ -71,7 +72,7 @@ func TestStopGently(t *testing.T) {
 				signals <- sig
 			}
 			begin := time.Now()
-			err := stopGently(ctx, t.Context(), "/nowhere", signals)
+			err := stopGently(ctx, t.Context(), "/nowhere", "SIGTERM", signals)
 			if err == nil || err.Error() != test.want || time.Since(begin) != test.after {
 				t.Errorf("%v: got error %v after %v, want %q after %v", test.signals, err, time.Since(begin), test.want, test.after)
 			}

@@ -101,7 +101,7 @@ func saveMachine(ctx context.Context, dir, folder string, r *record) (*snapshot,
 		}
 	}
 	s := &snapshot{
-		Version: snapshotVersion, Boot: json.RawMessage(boot), Accel: r.Accel, MemoryMiB: r.MemoryMiB, CPUs: r.CPUs, Network: r.Network,
+		Version: snapshotVersion, Boot: json.RawMessage(boot), Accel: r.Accel, MemoryMiB: r.MemoryMiB, CPUs: r.CPUs, Network: r.Network, StopSignal: r.StopSignal,
 		Name: r.Name, Image: r.Image, Command: r.Command, Env: r.Env, Volumes: r.Volumes,
 	}
 	memory := filepath.Join(folder, memoryFile)

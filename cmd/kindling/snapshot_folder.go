@@ -34,6 +34,8 @@ type snapshot struct {
 	MemoryMiB int             `json:"memory_mib"`
 	CPUs      int             `json:"cpus"`
 	Network   string          `json:"network"`
+	// StopSignal is that of the record; a snapshot of an older kindling has none.
+	StopSignal string `json:"stop_signal,omitempty"`
 
 	// Of these only people read:
 	Name    string   `json:"name"` // of the machine
@@ -148,6 +150,8 @@ func (s *snapshot) validate() error {
 		return fmt.Errorf("its machine had network %q, want user or none", s.Network)
 	case s.MemoryMiB < 1 || s.CPUs < 1:
 		return fmt.Errorf("its machine had %d MiB and %d CPUs, want at least 1", s.MemoryMiB, s.CPUs)
+	case s.StopSignal != "" && s.StopSignal != systemdStop && !isForwarded(s.StopSignal):
+		return fmt.Errorf("its machine had stop signal %q, which cannot reach its command", s.StopSignal)
 	case s.Memory.File != memoryFile:
 		return fmt.Errorf("its memory is in %q, want %s", s.Memory.File, memoryFile)
 	}

@@ -59,8 +59,8 @@ func (r *renewed) RebindIdentity(_ context.Context, req *guestpb.RebindIdentityR
 	return &guestpb.RebindIdentityResponse{MachineId: strings.Repeat("a", 32)}, r.note("identity %s", req.GetInstanceId())
 }
 
-func (r *renewed) Shutdown(context.Context, *guestpb.ShutdownRequest) (*guestpb.ShutdownResponse, error) {
-	return &guestpb.ShutdownResponse{}, r.kill(1, syscall.SIGTERM)
+func (r *renewed) Shutdown(_ context.Context, req *guestpb.ShutdownRequest) (*guestpb.ShutdownResponse, error) {
+	return &guestpb.ShutdownResponse{}, r.kill(1, syscall.Signal(req.GetSignal()))
 }
 
 // newSnapshotHost is a machine on which web runs, whose set is installed. What
@@ -232,6 +232,7 @@ func TestRestoreFails(t *testing.T) {
 		{"later key", nil, changeManifest(`"accel"`, `"new": 1, "accel"`), nil, `unknown field "new"`},
 		{"no record of the boot", nil, changeManifest(`"setId"`, `"set"`), nil, "parse snapshot record: "},
 		{"path of a disk", nil, changeManifest(`"disk-1"`, `"../disk-1"`), nil, `disk 1 is in "../disk-1", want disk-1`},
+		{"stop signal", nil, changeManifest(`"SIGTERM"`, `"SIGKILL"`), nil, `its machine had stop signal "SIGKILL", which cannot reach its command`},
 		{"accel", nil, changeManifest(`"tcg"`, `"xen"`), nil, `its machine ran by "xen", want kvm or tcg`},
 	}
 	for _, test := range tests {
@@ -398,7 +399,7 @@ func TestSnapshotManifest(t *testing.T) {
 	if err := json.Unmarshal(data, &keys); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"version", "taken", "boot", "accel", "memory_mib", "cpus", "network", "name", "image", "command", "env", "volumes", "memory", "disks"} {
+	for _, key := range []string{"version", "taken", "boot", "accel", "memory_mib", "cpus", "network", "stop_signal", "name", "image", "command", "env", "volumes", "memory", "disks"} {
 		if _, ok := keys[key]; !ok {
 			t.Errorf("key %s is missing", key)
 		}

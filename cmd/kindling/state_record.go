@@ -28,7 +28,8 @@ type record struct {
 	Image      string    `json:"image"` // "" is the set's base system
 	Command    []string  `json:"command"`
 	Env        []string  `json:"env"`
-	Set        string    `json:"set"` // ID of the artifact set
+	StopSignal string    `json:"stop_signal"` // as stopSignal has it
+	Set        string    `json:"set"`         // ID of the artifact set
 	Arch       string    `json:"arch"`
 	Boot       *bootInfo `json:"boot,omitempty"`
 	Hypervisor string    `json:"hypervisor"`

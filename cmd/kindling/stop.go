@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -32,9 +33,10 @@ func stopCommand() *cobra.Command {
 		Use:   "stop [flags] VM...",
 		Short: "Stop running machines",
 		Long: `Ask the guests of the machines that were given these names by kindling run
---name to stop, wait until they have, and print the names. A machine whose guest
-has not stopped in its time, and 2 seconds for its end, is killed, which is told.
-A paused one goes on first.`,
+--name to stop, wait until they have, and print the names. Commands get the stop
+signal of their image, or SIGTERM. A machine whose guest has not stopped in its
+time, and 2 seconds for its end, is killed, which is told. A paused one goes on
+first.`,
 		Example: `  kindling stop web
   kindling stop -t 60 web db`,
 		Args:              usage(checkNames),
@@ -143,8 +145,10 @@ func stopGuest(ctx, machine context.Context, dir string, limit time.Duration) (e
 		case <-timer.C:
 			return false, nil
 		case err := <-asked:
-			// The guest may end before its answer is out, or before it is asked again.
-			if err != nil && !errors.Is(err, agent.ErrLost) && !errors.Is(err, agent.ErrUnavailable) && machine.Err() == nil {
+			// The guest may end before its answer is out, or before it is asked again,
+			// and its record is gone then.
+			ending := errors.Is(err, agent.ErrLost) || errors.Is(err, agent.ErrUnavailable) || errors.Is(err, fs.ErrNotExist)
+			if err != nil && !ending && machine.Err() == nil {
 				return false, nil
 			}
 		}
@@ -154,7 +158,13 @@ func stopGuest(ctx, machine context.Context, dir string, limit time.Duration) (e
 func askToStop(ctx context.Context, dir string, grace time.Duration) error {
 	wake(ctx, dir)
 	return withAgent(ctx, dir, func(client *agent.Client) error {
-		return client.Shutdown(ctx, agent.ShutdownOptions{Grace: grace, Reason: "kindling stop"})
+		// A machine whose agent answers has been started, and so has its record.
+		r, err := readRecord(dir)
+		if err != nil {
+			return err
+		}
+		sig := guestSignal(unix.SignalNum(r.StopSignal), r.StopSignal)
+		return client.Shutdown(ctx, agent.ShutdownOptions{Signal: sig, Grace: grace, Reason: "kindling stop"})
 	})
 }
 
