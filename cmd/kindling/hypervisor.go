@@ -8,6 +8,7 @@ import (
 
 	"github.com/kindling-vm/kindling/system"
 	"github.com/kindling-vm/kindling/vm"
+	"github.com/kindling-vm/kindling/vm/agent"
 	"github.com/kindling-vm/kindling/vm/cloudhypervisor"
 	"github.com/kindling-vm/kindling/vm/qemu"
 )
@@ -79,4 +80,26 @@ func (r *request) choosesCloud(ctx context.Context, set *system.Set, spec *vm.Sp
 		return true, nil
 	}
 	return cloudhypervisor.Probe(ctx, set.Arch, set.Kernel, set.Initrd, state)
+}
+
+// control is how any process that may use a machine's folder speaks to the
+// machine's hypervisor.
+type control struct {
+	pause, resume func(ctx context.Context, dir string) error
+	paused        func(ctx context.Context, dir string) (bool, error)
+	// callAgent calls the agent of a machine that has just been let go on.
+	callAgent func(ctx context.Context, dir string, call func(*agent.Client) error) error
+}
+
+// controlOf finds out by the record of a machine. The error is fs.ErrNotExist of
+// one that has not been started.
+func controlOf(dir string) (control, error) {
+	r, err := readRecord(dir)
+	if err != nil {
+		return control{}, err
+	}
+	if r.Hypervisor == hypervisorCloud {
+		return control{cloudhypervisor.Pause, cloudhypervisor.Resume, cloudhypervisor.Paused, withAgent}, nil
+	}
+	return control{qemu.Pause, qemu.Resume, qemu.Paused, withAgentAgain}, nil
 }

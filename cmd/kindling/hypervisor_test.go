@@ -2,12 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -16,6 +20,25 @@ import (
 	"github.com/kindling-vm/kindling/vm/qemu/qemutest"
 )
 
+// pausable is where a guest listens, which takes no connections while its machine
+// is paused.
+type pausable struct {
+	net.Listener
+	paused *atomic.Bool
+}
+
+func (p pausable) Accept() (net.Conn, error) {
+	for {
+		conn, err := p.Listener.Accept()
+		if err != nil || !p.paused.Load() {
+			return conn, err
+		}
+		if err := conn.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // fakeCloudHypervisor is a machine with an agent, as fakeQEMU and fakeVhost are.
 func fakeCloudHypervisor() error {
 	listener, err := net.FileListener(os.NewFile(3, "socket"))
@@ -23,6 +46,7 @@ func fakeCloudHypervisor() error {
 		return err
 	}
 	booted, told, failed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var paused atomic.Bool
 	go func() {
 		failed <- http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var config struct{ Vsock struct{ Socket string } }
@@ -30,6 +54,15 @@ func fakeCloudHypervisor() error {
 			case "/api/v1/vmm.ping":
 				_, _ = io.WriteString(w, `{"version":"v48.0"}`)
 				return
+			case "/api/v1/vm.info":
+				state := "Running"
+				if paused.Load() {
+					state = "Paused"
+				}
+				_, _ = fmt.Fprintf(w, `{"state":%q}`, state)
+				return
+			case "/api/v1/vm.pause", "/api/v1/vm.resume":
+				paused.Store(r.URL.Path == "/api/v1/vm.pause")
 			case "/api/v1/vm.create":
 				if err := json.NewDecoder(r.Body).Decode(&config); err != nil {
 					failed <- err
@@ -39,7 +72,7 @@ func fakeCloudHypervisor() error {
 					failed <- err
 				}
 				go func() {
-					failed <- serveAgent(guest, func(int, syscall.Signal) error {
+					failed <- serveRenewed(pausable{guest, &paused}, os.Getenv(renewedEnv), func(int, syscall.Signal) error {
 						close(told)
 						return nil
 					})
@@ -119,14 +152,73 @@ func TestRunWithoutCloudHypervisor(t *testing.T) {
 	h.requireReleased(t)
 }
 
-func TestStopUnderCloudHypervisor(t *testing.T) {
-	h := newHost(t)
+// startUnderCloudHypervisor starts a machine that is called web. What its guest is
+// told is in the file told.
+func startUnderCloudHypervisor(t *testing.T) (h *host, u *user, told string) {
+	t.Helper()
+	h = newHost(t)
 	h.programs = qemutest.Use(t, "cloud-hypervisor", "kindling")
+	told = filepath.Join(t.TempDir(), "told")
+	t.Setenv(renewedEnv, told)
 	t.Setenv(serialEnv, upAndRunning)
 	t.Setenv(stoppedEnv, "bye\r\n"+sentinel(3, "exit code 3"))
 	t.Setenv("KINDLING_ACCEL", "kvm")
-	u := startUser(t, "run", "--name", "web", "--net", "none")
+	u = startUser(t, "run", "--name", "web", "--net", "none")
 	u.see(t, "up\n")
+	return h, u, told
+}
+
+func TestControlUnderCloudHypervisor(t *testing.T) {
+	h, u, told := startUnderCloudHypervisor(t)
+	steps := []struct{ verb, state string }{
+		{"pause", statePaused}, {"pause", statePaused}, {"resume", stateRunning}, {"resume", stateRunning}, {"pause", statePaused},
+	}
+	for _, step := range steps {
+		if diff := cmp.Diff(result{0, "web\n", ""}, kindling(step.verb, "web")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.verb, diff)
+		}
+		requireState(t, "web", step.state)
+	}
+	requireTold(t, told, "clock\nclock\n")
+	target := filepath.Join(t.TempDir(), "snapshot")
+	refusals := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"exec", "web", "--", "true"}, "machine web is paused; kindling resume web lets it go on"},
+		{[]string{"cp", "web:/file", target}, "machine web is paused; kindling resume web lets it go on"},
+		{[]string{"snapshot", "web", target}, "machine web runs under cloud-hypervisor, and kindling saves machines under qemu only"},
+	}
+	for _, test := range refusals {
+		if got := kindling(test.args...); got.Code != exitOwn || !strings.Contains(got.Stderr, test.want) {
+			t.Errorf("%s: got %+v, want code %d and a message with %q", test.args[0], got, exitOwn, test.want)
+		}
+	}
+	if _, err := os.Stat(target); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v of %s, want it not there", err, target)
+	}
+	// A paused machine can be stopped.
+	if diff := cmp.Diff(result{0, "web\n", ""}, kindling("stop", "web")); diff != "" {
+		t.Errorf("stop (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(result{3, "bye\n", ""}, u.wait(t)); diff != "" {
+		t.Errorf("run (-want +got):\n%s", diff)
+	}
+	h.requireReleased(t)
+}
+
+func TestInterruptUnderCloudHypervisor(t *testing.T) {
+	h, u, _ := startUnderCloudHypervisor(t)
+	must(t, "pause", "web")
+	u.signal(t, syscall.SIGINT)
+	if diff := cmp.Diff(result{3, "bye\n", ""}, u.wait(t)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	h.requireReleased(t)
+}
+
+func TestStopUnderCloudHypervisor(t *testing.T) {
+	h, u, _ := startUnderCloudHypervisor(t)
 	if diff := cmp.Diff(result{0, "web\n", ""}, kindling("stop", "web")); diff != "" {
 		t.Errorf("stop (-want +got):\n%s", diff)
 	}

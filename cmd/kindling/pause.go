@@ -28,12 +28,12 @@ func pauseCommand() *cobra.Command {
 		Short: "Stop machines' processors",
 		Long: `Stop the processors of running machines, and print their names. Nothing in a
 paused machine goes on; its memory stays where it is, and its network waits.
-Calls of kindling exec and cp lose their connection. It goes on with kindling
-resume. One that is paused is left alone.
+Under QEMU, calls of kindling exec and cp lose their connection. It goes on with
+kindling resume. One that is paused is left alone.
 
 kindling stop lets a paused machine go on, so that its guest can stop.`,
 		Example: `  kindling pause web`,
-	}, qemu.Pause)
+	}, pauseMachine)
 }
 
 func resumeCommand() *cobra.Command {
@@ -73,34 +73,30 @@ func controlMachine(ctx context.Context, state, name string, do func(ctx context
 	if err != nil {
 		return err
 	}
-	err = onlyQEMU(dir)
-	if err == nil {
-		err = do(machine, dir)
-	}
-	if err != nil {
+	if err := do(machine, dir); err != nil {
 		return fmt.Errorf("machine %s: %w", name, err)
 	}
 	return nil
 }
 
-// onlyQEMU refuses a machine that another hypervisor runs.
-func onlyQEMU(dir string) error {
-	r, err := readRecord(dir)
+func pauseMachine(ctx context.Context, dir string) error {
+	c, err := controlOf(dir)
 	if err != nil {
 		return err
 	}
-	if r.Hypervisor != hypervisorQEMU {
-		return fmt.Errorf("it runs under %s, and kindling pauses and saves machines under qemu only", r.Hypervisor)
-	}
-	return nil
+	return c.pause(ctx, dir)
 }
 
 // resumeMachine lets a machine go on with the right time.
 func resumeMachine(ctx context.Context, dir string) error {
-	if err := qemu.Resume(ctx, dir); err != nil {
+	c, err := controlOf(dir)
+	if err != nil {
 		return err
 	}
-	if err := syncClock(ctx, dir); err != nil {
+	if err := c.resume(ctx, dir); err != nil {
+		return err
+	}
+	if err := syncClock(ctx, dir, c.callAgent); err != nil {
 		return fmt.Errorf("it goes on, with a clock that is late: %w", err)
 	}
 	return nil
@@ -119,9 +115,9 @@ func withAgent(ctx context.Context, dir string, call func(*agent.Client) error) 
 	return call(client)
 }
 
-// withAgentAgain calls the agent of a machine whose vsock has just been plugged
-// in. vhost-device-vsock can miss the guest's first notification, when it comes
-// before the queue is enabled, and is deaf then: a new device helps.
+// withAgentAgain calls the agent of a machine under QEMU whose vsock has just been
+// plugged in. vhost-device-vsock can miss the guest's first notification, when it
+// comes before the queue is enabled, and is deaf then: a new device helps.
 func withAgentAgain(ctx context.Context, dir string, call func(*agent.Client) error) error {
 	for {
 		answered := false
@@ -169,8 +165,12 @@ func waitAwake(ctx context.Context, name, dir string, client *agent.Client) erro
 func wake(ctx context.Context, dir string) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if isPaused(ctx, dir) {
-		_ = qemu.Resume(ctx, dir)
+	c, err := controlOf(dir)
+	if err != nil {
+		return
+	}
+	if paused, err := c.paused(ctx, dir); err == nil && paused {
+		_ = c.resume(ctx, dir)
 	}
 }
 
@@ -179,7 +179,11 @@ func wake(ctx context.Context, dir string) {
 func isPaused(ctx context.Context, dir string) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	paused, err := qemu.Paused(ctx, dir)
+	c, err := controlOf(dir)
+	if err != nil {
+		return false
+	}
+	paused, err := c.paused(ctx, dir)
 	return err == nil && paused
 }
 

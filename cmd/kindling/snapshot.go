@@ -29,7 +29,8 @@ this one was. The folder is there complete or not at all, and it holds whatever
 the machine had in its memory, secrets as well.
 
 The machine stands still meanwhile, and then goes on with the right time; a paused
-one stays paused. Calls of kindling exec and cp lose their connection.`,
+one stays paused. Calls of kindling exec and cp lose their connection. Machines
+under Cloud Hypervisor are refused.`,
 		Example: `  kindling snapshot web ./web-1
   kindling restore -d --name web-2 ./web-1`,
 		Args: usage(func(_ *cobra.Command, args []string) error {
@@ -64,8 +65,8 @@ func takeSnapshot(ctx context.Context, state, name, target string) error {
 	if err != nil {
 		return err
 	}
-	if err := onlyQEMU(dir); err != nil {
-		return fmt.Errorf("machine %s: %w", name, err)
+	if r.Hypervisor == hypervisorCloud {
+		return fmt.Errorf("machine %s runs under %s, and kindling saves machines under qemu only", name, r.Hypervisor)
 	}
 	err = writeSnapshot(target, func(folder string) (*snapshot, error) { return saveMachine(machine, dir, folder, r) })
 	if err != nil {
@@ -120,7 +121,7 @@ func saveMachine(ctx context.Context, dir, folder string, r *record) (*snapshot,
 		return nil, err
 	}
 	if !paused {
-		if err := syncClock(ctx, dir); err != nil {
+		if err := syncClock(ctx, dir, withAgentAgain); err != nil {
 			return nil, err
 		}
 	}
@@ -140,10 +141,12 @@ func awaitAgent(ctx context.Context, dir string) error {
 }
 
 // syncClock gives a guest that goes on the right time.
-func syncClock(ctx context.Context, dir string) error {
+func syncClock(
+	ctx context.Context, dir string, callAgent func(context.Context, string, func(*agent.Client) error) error,
+) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, syncTime, fmt.Errorf("guest's agent did not answer within %v", syncTime))
 	defer cancel()
-	return withAgentAgain(ctx, dir, func(client *agent.Client) error {
+	return callAgent(ctx, dir, func(client *agent.Client) error {
 		_, _, err := client.SyncClock(ctx, 0)
 		return err
 	})
