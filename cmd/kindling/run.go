@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -258,6 +260,11 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 	if err := record.write(dir); err != nil {
 		return err
 	}
+	// A second signal may come when the machine has ended by the first: it must
+	// not end this process before the record says so.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, stopSignals...)
+	defer signal.Stop(signals)
 	// Nobody but this run writes to this log, so its exit sentinel is this run's.
 	err = r.withSerial(dir, stdout, func(serial io.Writer) error {
 		spec.Serial = r.watch(times, serial)
@@ -267,7 +274,7 @@ func (r *request) run(ctx context.Context, stdout, stderr io.Writer, started fun
 		}
 		launched := times.BeginHypervisor()
 		defer times.HypervisorEnded()
-		return boot(ctx, dir, record.StopSignal, start, func() error {
+		return boot(ctx, dir, record.StopSignal, signals, start, func() error {
 			launched()
 			return started(dir)
 		})

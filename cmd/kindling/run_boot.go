@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -122,10 +121,9 @@ func lastLines(text string, count int) string {
 }
 
 // boot runs a machine to its end, which ctx or a second signal can bring about.
-func boot(ctx context.Context, dir, stopSignal string, start func() (vm.Machine, error), started func() error) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, stopSignals...)
-	defer signal.Stop(signals)
+func boot(
+	ctx context.Context, dir, stopSignal string, signals <-chan os.Signal, start func() (vm.Machine, error), started func() error,
+) error {
 	machine, err := start()
 	if err != nil {
 		return err
