@@ -39,6 +39,9 @@ func guestConfig(image *rootfs.Image, argv []string) (*contract.Config, error) {
 	}
 	if len(argv) > 0 {
 		config.Cmd = argv
+		if !rootfs.IsSystemdImage(config.Entrypoint, argv) {
+			config.InitMode = contract.ModeExec // as PID 1, it would end the machine with itself
+		}
 	}
 	if len(config.Argv()) == 0 {
 		return nil, errors.New("image has no command of its own; name one behind --")

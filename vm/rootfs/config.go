@@ -10,16 +10,16 @@ import (
 	"github.com/kindling-vm/kindling/guest/contract"
 )
 
-// GuestConfig maps an image's configuration to the guest's: entrypoint, cmd,
+// GuestConfig maps an image's configuration to the guest's: entrypoint, cmd, user,
 // working directory ("/" where the image has none), environment and init mode.
 // Of an environment variable that stands there more than once, the last value
 // counts; an entry that is not KEY=value is an error. The contract has no place
-// for the image's user, stop signal and volumes: the application runs as root, and
-// the stop signal is for who stops the machine.
+// for the image's stop signal, which is for who stops the machine, and volumes.
 func GuestConfig(image v1.Config) (*contract.Config, error) {
 	config := &contract.Config{
 		Entrypoint: slices.Clone(image.Entrypoint),
 		Cmd:        slices.Clone(image.Cmd),
+		User:       image.User,
 		Workdir:    image.WorkingDir,
 		Env:        map[string]string{},
 		InitMode:   contract.ModeExec,

@@ -23,7 +23,7 @@ func TestGuestConfig(t *testing.T) {
 			name: "everything",
 			in: v1.Config{Entrypoint: []string{"/bin/a"}, Cmd: []string{"b", "c"}, WorkingDir: "/w", User: "nobody",
 				Env: []string{"A=1", "B=x=y", "C=", "A=2"}},
-			want: contract.Config{Entrypoint: []string{"/bin/a"}, Cmd: []string{"b", "c"}, Workdir: "/w",
+			want: contract.Config{Entrypoint: []string{"/bin/a"}, Cmd: []string{"b", "c"}, User: "nobody", Workdir: "/w",
 				Env: map[string]string{"A": "2", "B": "x=y", "C": ""}, InitMode: contract.ModeExec},
 		},
 		{
