@@ -114,3 +114,10 @@ func TestExecute(t *testing.T) {
 		t.Errorf("error %v, want %v", err, os.ErrNotExist)
 	}
 }
+
+// TestShellFails has a program missing in front of one that works.
+func TestShellFails(t *testing.T) {
+	if _, err := execute(t.Context(), nil, shell("no-such-program | cat")); err == nil {
+		t.Error("a pipe without its first program works")
+	}
+}

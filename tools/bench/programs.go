@@ -55,7 +55,8 @@ func exists(file string) bool {
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
 // shell is a command of the shell, in which the names of args are $1, $2 and so
-// on. The programs of file systems are not on every user's path.
+// on. The programs of file systems are not on every user's path. One of a pipe
+// that fails, or is not there, fails the command: a peer that does nothing is fast.
 func shell(script string, args ...string) []string {
-	return append([]string{"sh", "-ec", "PATH=$PATH:/usr/sbin:/sbin; " + script, "sh"}, args...)
+	return append([]string{"bash", "-eo", "pipefail", "-c", "PATH=$PATH:/usr/sbin:/sbin; " + script, "bash"}, args...)
 }
