@@ -42,14 +42,23 @@ func (m *machine) writeAgentToken() error {
 	return nil
 }
 
-// startAgent starts the agent, which goes on starting while the application
-// does: nothing that the application may do needs it.
+// startAgent has the agent started by the goroutine that serves the children.
+// It comes behind the application, which needs nothing of it and would share its
+// processor with it.
 func (m *machine) startAgent() error {
 	if m.config.SkipGuestAgent || m.handsOver() {
 		return nil
 	}
-	m.agent.backoff = minBackoff
-	return m.launchAgent()
+	launched := make(chan error, 1)
+	m.children.events <- func() {
+		if m.agent.stopped {
+			launched <- nil
+			return
+		}
+		m.agent.backoff = minBackoff
+		launched <- m.launchAgent()
+	}
+	return <-launched
 }
 
 func (m *machine) launchAgent() (err error) {

@@ -64,17 +64,36 @@ func TestAgentIsRestarted(t *testing.T) {
 	}
 }
 
-// TestAgentIsMissing checks that the application starts without its agent.
-func TestAgentIsMissing(t *testing.T) {
-	agent := filepath.Join(t.TempDir(), "missing")
-	g := startGuest(t, agent)
-	g.configure(t, &contract.Config{Cmd: sh("exit 0")})
-	if _, outcome := g.finish(t); outcome != contract.NewExitInfo(0) {
-		t.Errorf("outcome = %v, want %v", outcome, contract.NewExitInfo(0))
+// TestStartAgent checks what the start of an agent tells, and that none starts
+// where there is to be none.
+func TestStartAgent(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	tests := []struct {
+		name   string
+		config contract.Config
+		ended  bool
+		want   string // "" is no error
+	}{
+		{"missing", contract.Config{}, false, "start " + missing + ": fork/exec " + missing + ": no such file or directory"},
+		{"the machine has ended", contract.Config{}, true, ""},
+		{"not wanted", contract.Config{SkipGuestAgent: true}, false, ""},
+		{"a service of systemd", contract.Config{InitMode: contract.ModeSystemd}, false, ""},
 	}
-	want := []string{"agent] start " + agent + ": fork/exec " + agent + ": no such file or directory"}
-	if diff := cmp.Diff(want, errorLines(g.log.String())); diff != "" {
-		t.Errorf("errors in the log (-want +got):\n%s", diff)
+	for _, test := range tests {
+		m := machineWithLog(&strings.Builder{})
+		m.config, m.agent.path, m.agent.stopped = &test.config, missing, test.ended
+		started := make(chan error, 1)
+		go func() { started <- m.startAgent() }()
+		var err error
+		select {
+		case event := <-m.children.events:
+			event()
+			err = <-started
+		case err = <-started:
+		}
+		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
+			t.Errorf("%s: got error %v, want %q", test.name, err, test.want)
+		}
 	}
 }
 

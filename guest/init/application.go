@@ -74,9 +74,7 @@ func (m *machine) awaitApplication() (contract.ExitInfo, error) {
 		m.log.failed("entrypoint", err)
 		return contract.NewExitInfo(startFailureCode(err)), nil
 	}
-	for _, do := range m.afterStart {
-		go do()
-	}
+	m.started()
 	for status == nil {
 		if err := m.serve(app); err != nil {
 			return contract.ExitInfo{}, err

@@ -195,7 +195,7 @@ func TestApplicationLog(t *testing.T) {
 	g := startGuest(t)
 	g.configure(t, &contract.Config{Cmd: sh("echo of the application >&2; exit 4"), SkipGuestAgent: true})
 	g.finish(t)
-	want := logStart + "[INFO] [hypeman-init:boot] KINDLING-BOOT ready=1000000 agent=0\n" +
+	want := logStart + "[INFO] [hypeman-init:boot] KINDLING-BOOT ready=1000000\n" +
 		logStart + "[INFO] [hypeman-init:entrypoint] HYPEMAN-PROGRAM-START ts=2026-02-13T15:26:27.000000999Z mode=exec\n" +
 		"of the application\n" +
 		logStart + "[ERROR] [hypeman-init:entrypoint] app exited with code 4 (exit code 4)\n" +

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +28,10 @@ type machine struct {
 
 	children children
 	agent    agent
-	group    *memoryGroup // the application's, nil without one
-	// What nothing waits for, each on a goroutine of its own once the application
-	// has started.
-	afterStart []func()
-	grace      time.Duration // that a process may take to end
+	group    *memoryGroup  // the application's, nil without one
+	started  func()        // is called once the application has started
+	ending   atomic.Bool   // of the machine: what runs beside the application is to stop
+	grace    time.Duration // that a process may take to end
 
 	// What tests have other ones of.
 	uptime       func() time.Duration // since the kernel's start
@@ -49,6 +50,7 @@ func newMachine(log *logger) *machine {
 		killAll: killAll,
 	}
 	m.unmount = m.releaseDisks
+	m.started = func() {}
 	return m
 }
 
@@ -68,7 +70,7 @@ type step struct {
 	onFailure   onFailure
 }
 
-// steps in their order. Every path into the image is resolved before the root
+// steps in their order, which the application waits for. Every path into the image is resolved before the root
 // switch with the image as root, and afterwards the image is the root.
 var steps = []step{
 	{"kernelfs", "mount", (*machine).mountKernelFilesystems, stop},
@@ -87,27 +89,36 @@ var steps = []step{
 	{"gpu", "gpu", (*machine).startGPU, goOn},
 	{"switch-root", "bind", (*machine).switchRoot, stop},
 	{"directories", "bind", (*machine).makeDirectories, goOn},
-	{"headers", "headers", (*machine).startHeaders, goOn},
-	{"host-clock", "modules", (*machine).startHostClock, goOn},
-	{"free", "bind", (*machine).freeInitramfs, goOn},
+	{"headers-status", "headers", (*machine).announceHeaders, goOn},
 	{"cgroup", "setup", (*machine).makeMemoryGroup, goOn},
 	{"systemd", "systemd", (*machine).prepareSystemd, goOn},
 	{"agent-token", "agent", (*machine).writeAgentToken, stop},
-	{"agent", "agent", (*machine).startAgent, goOn},
 }
 
-// live boots by the steps and runs the application, ends whatever still runs
-// and gives the phase that the machine ended in and its outcome.
-func (m *machine) live(steps []step) (last ending) {
+// background are the steps beside the application, which begin once it has
+// started. Before an image's own init takes over, they are steps like the others.
+var background = []step{
+	{"agent", "agent", (*machine).startAgent, goOn},
+	{"headers", "headers", (*machine).installHeaders, goOn},
+	{"host-clock", "modules", (*machine).startHostClock, goOn},
+	{"free", "bind", (*machine).freeInitramfs, goOn},
+	{"record", "boot", (*machine).writeRecord, goOn},
+}
+
+// live boots by the steps and runs the application and the background's steps
+// beside it, ends whatever still runs and gives the phase that the machine ended
+// in and its outcome.
+func (m *machine) live(steps, background []step) (last ending) {
 	last, booted := m.boot(steps)
 	if booted {
-		if err := m.do(m.reportBoot); err != nil {
-			m.log.failed("boot", err)
-		}
 		phase, run := "entrypoint", m.runApplication
 		if m.handsOver() {
 			phase, run = "systemd", m.handOver
+			m.finishBoot(background)
+		} else {
+			m.started = func() { go giveWay(func() { m.finishBoot(background) }) }
 		}
+		m.reportBoot()
 		if err := m.do(func() (err error) { last, err = run(); return err }); err != nil {
 			last = bootFailed(phase, err)
 		}
@@ -124,9 +135,7 @@ func (m *machine) live(steps []step) (last ending) {
 // boot runs the steps up to one whose failure stops it.
 func (m *machine) boot(steps []step) (failed ending, ok bool) {
 	for _, s := range steps {
-		start := m.uptime()
-		err := m.do(func() error { return s.do(m) })
-		m.record.add(s.name, start, m.uptime(), err)
+		err := m.take(s)
 		switch {
 		case err == nil:
 		case s.onFailure == stop:
@@ -137,6 +146,37 @@ func (m *machine) boot(steps []step) (failed ending, ok bool) {
 		}
 	}
 	return ending{}, true
+}
+
+// finishBoot runs the steps of the background up to the machine's end.
+func (m *machine) finishBoot(steps []step) {
+	for _, s := range steps {
+		if m.ending.Load() {
+			return
+		}
+		if err := m.take(s); err != nil {
+			m.log.failed(s.phase, err)
+		}
+	}
+}
+
+// take takes one step and records it.
+func (m *machine) take(s step) error {
+	start := m.uptime()
+	err := m.do(func() error { return s.do(m) })
+	m.record.add(s.name, start, m.uptime(), err)
+	return err
+}
+
+// giveWay runs a function on a thread that is the last to get time and disks,
+// and that ends with it.
+func giveWay(do func()) {
+	const ioprioWhoProcess, ioprioClassIdle, ioprioClassShift, niceness = 1, 3, 13, 10 // linux/ioprio.h
+	runtime.LockOSThread()
+	// Without them it is a little less polite and as right.
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
+	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, ioprioClassIdle<<ioprioClassShift)
+	do()
 }
 
 // bootFailed is the end of a machine that did not get to its application.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/kindling-vm/kindling/guest/contract"
 )
@@ -66,10 +68,41 @@ func TestBoot(t *testing.T) {
 	}
 }
 
+// TestFinishBoot checks that the background's steps all run, and none once the
+// machine ends.
+func TestFinishBoot(t *testing.T) {
+	var log bytes.Buffer
+	m := machineWithLog(&log)
+	fail := func(*machine) error { return errors.New("no such clock") }
+	end := func(m *machine) error { m.ending.Store(true); return nil }
+	m.finishBoot([]step{{"a", "modules", fail, goOn}, {"b", "bind", end, goOn}, {"c", "boot", fail, goOn}})
+	if diff := cmp.Diff(logStart+"[ERROR] [hypeman-init:modules] no such clock\n", log.String()); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+	if got, want := m.record.String(), "KINDLING-BOOT ready=0 a=0! b=0"; got != want {
+		t.Errorf("record = %q, want %q", got, want)
+	}
+}
+
+func TestGiveWay(t *testing.T) {
+	var priority int
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		giveWay(func() { priority, err = unix.Getpriority(unix.PRIO_PROCESS, 0) })
+	}()
+	<-done
+	// The kernel gives 20 less the niceness.
+	if err != nil || priority > 10 {
+		t.Errorf("priority = %d, %v, want 10 or less", priority, err)
+	}
+}
+
 // TestStepNames checks that a name in the record of a boot is of one step.
 func TestStepNames(t *testing.T) {
 	seen := map[string]bool{}
-	for _, s := range steps {
+	for _, s := range slices.Concat(steps, background) {
 		if seen[s.name] || s.name == "" || strings.ContainsAny(s.name, " =!") || s.phase == "" {
 			t.Errorf("step %q of phase %q: want a name and phase of its own", s.name, s.phase)
 		}

@@ -22,6 +22,7 @@ const endGrace = 2 * time.Second
 // end ends all processes and leaves the disks as if they were unmounted.
 func (m *machine) end() error {
 	m.agent.stopped = true
+	m.ending.Store(true)
 	err := m.endProcesses()
 	unix.Sync()
 	return errors.Join(err, m.unmount())

@@ -28,7 +28,7 @@ func main() {
 		command = endAfterSystemd(m, os.Args)
 		return
 	}
-	m.log.exit(m.live(steps))
+	m.log.exit(m.live(steps, background))
 }
 
 // leave never returns where it has the right to power off.

@@ -121,7 +121,7 @@ func asInit() (err error) {
 	if m.config, err = contract.ReadConfig(os.Stdin); err != nil {
 		return err
 	}
-	m.log.exit(m.live([]step{{"agent", "agent", (*machine).startAgent, goOn}}))
+	m.log.exit(m.live(nil, []step{{"agent", "agent", (*machine).startAgent, goOn}}))
 	return nil
 }
 

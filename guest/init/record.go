@@ -65,13 +65,14 @@ func (r *bootRecord) String() string {
 	return b.String()
 }
 
-// reportBoot tells how the boot went. Without a folder for it, there is still
-// the line.
-func (m *machine) reportBoot() error {
+// reportBoot tells how the boot went up to now, when the application starts.
+func (m *machine) reportBoot() {
 	m.record.ReadyUS = m.uptime().Microseconds()
 	m.log.info("boot", "%v", &m.record)
-	return m.record.write(m.recordDir)
 }
+
+// writeRecord leaves the record for programs of the guest.
+func (m *machine) writeRecord() error { return m.record.write(m.recordDir) }
 
 // write writes the document into a directory.
 func (r *bootRecord) write(dir string) error {

@@ -109,7 +109,7 @@ func TestEnvironment(t *testing.T) {
 		}
 		programs = append(programs, match[1])
 	}
-	if diff := cmp.Diff([]string{"/init", contract.AgentPath}, programs); diff != "" {
+	if diff := cmp.Diff([]string{"/init"}, programs); diff != "" {
 		t.Errorf("programs started before the application (-want +got):\n%s\nserial output:\n%s", diff, got.serial)
 	}
 }

@@ -2,11 +2,10 @@
 // are built in it (DKMS): a file system image of the initrd becomes
 // /usr/src/linux-headers-RELEASE, and /lib/modules/RELEASE/build leads there.
 //
-// PID 1 opens the image before it frees the initramfs, calls Pending before the
-// application starts, and Install and then RemoveOthers by Background after the
-// root switch: nothing waits for them but what reads the status file or the
-// markers in the log. Each boot mounts again, which takes milliseconds; nothing
-// is unpacked.
+// PID 1 calls Pending before the application starts, and Install and then
+// RemoveOthers beside it, before it frees the initramfs: nothing waits for them
+// but what reads the status file or the markers in the log. Each boot mounts
+// again, which takes milliseconds; nothing is unpacked.
 package headers
 
 import (
@@ -14,7 +13,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"runtime"
 	"strings"
 	"time"
 
@@ -83,9 +81,27 @@ func (i *Installer) Install(image *os.File) (err error) {
 // RemoveOthers removes the modules and headers of other kernels from the image,
 // for which DKMS would build too. It is for after an Install that has put its own
 // in place. Only directories count, as with hypeman 0.0.7; a volume that is
-// mounted there stays, and is an error. It runs on a thread that gives way to all
-// others, since on an overlay to remove a file is to write.
-func (i *Installer) RemoveOthers() error { return Background(i.removeOthers) }
+// mounted there stays, and is an error. It takes time: on an overlay, to remove a
+// file is to write.
+func (i *Installer) RemoveOthers() error {
+	var problems []error
+	for _, place := range []struct{ dir, prefix string }{{modulesDir, ""}, {sourceDir, sourcePrefix}} {
+		entries, err := i.Root.ReadDir(place.dir)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		for _, entry := range entries {
+			if !entry.IsDir() || !strings.HasPrefix(entry.Name(), place.prefix) || entry.Name() == place.prefix+i.Release {
+				continue
+			}
+			name := path.Join(place.dir, entry.Name())
+			i.Log("removing %s: of another kernel than %s", name, i.Release)
+			problems = append(problems, i.Root.RemoveAll(name))
+		}
+	}
+	return errors.Join(problems...)
+}
 
 func (i *Installer) timestamp() string { return i.Now().UTC().Format(time.RFC3339Nano) }
 
@@ -150,44 +166,4 @@ func (i *Installer) check(mount int) (err error) {
 		}
 	}
 	return nil
-}
-
-func (i *Installer) removeOthers() error {
-	var problems []error
-	for _, place := range []struct{ dir, prefix string }{{modulesDir, ""}, {sourceDir, sourcePrefix}} {
-		entries, err := i.Root.ReadDir(place.dir)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		for _, entry := range entries {
-			if !entry.IsDir() || !strings.HasPrefix(entry.Name(), place.prefix) || entry.Name() == place.prefix+i.Release {
-				continue
-			}
-			name := path.Join(place.dir, entry.Name())
-			i.Log("removing %s: of another kernel than %s", name, i.Release)
-			problems = append(problems, i.Root.RemoveAll(name))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// Background runs a function on a thread that is the last to get time and disks,
-// and that ends with it. A panic is an error like any other.
-func Background(do func() error) error {
-	const ioprioWhoProcess, ioprioClassIdle, ioprioClassShift, niceness = 1, 3, 13, 10 // linux/ioprio.h
-	done := make(chan error, 1)
-	go func() {
-		defer func() {
-			if reason := recover(); reason != nil {
-				done <- fmt.Errorf("init panicked: %v", reason)
-			}
-		}()
-		runtime.LockOSThread()
-		// Without them it is a little less polite and as right.
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
-		_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, ioprioClassIdle<<ioprioClassShift)
-		done <- do()
-	}()
-	return <-done
 }

@@ -219,18 +219,3 @@ func TestRemoveOthers(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestInBackground(t *testing.T) {
-	if err := Background(func() error {
-		// The kernel gives 20 less the niceness.
-		if priority, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || priority > 10 {
-			t.Errorf("priority = %d, %v, want 10 or less", priority, err)
-		}
-		return errors.New("its own")
-	}); err == nil || err.Error() != "its own" {
-		t.Errorf("got error %v", err)
-	}
-	if err := Background(func() error { panic("oh") }); err == nil || err.Error() != "init panicked: oh" {
-		t.Errorf("got error %v of a panic", err)
-	}
-}

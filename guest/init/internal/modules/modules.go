@@ -107,57 +107,12 @@ func (s *Set) Load(name, parameters string) error {
 	return nil
 }
 
-// Prepare opens a module's file and those of what it depends on, for a load when
-// the tree may be gone. The function is to be called once.
-func (s *Set) Prepare(name string) (load func() error, err error) {
-	files := s.needs[nameOf(name)]
-	if files == nil {
-		return nil, fmt.Errorf("module %s is not in %s/modules.dep", name, s.dir)
-	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	type opened struct {
-		file   string
-		module *os.File
-	}
-	var modules []opened
-	for _, file := range slices.Backward(files) {
-		if s.loaded[file] {
-			continue
-		}
-		module, err := s.root.OpenFile(path.Join(s.dir, file))
-		if err != nil {
-			for _, m := range modules {
-				err = errors.Join(err, m.module.Close())
-			}
-			return nil, err
-		}
-		modules = append(modules, opened{file, module})
-	}
-	return func() (err error) {
-		s.mutex.Lock()
-		defer s.mutex.Unlock()
-		for _, m := range modules {
-			if err == nil && !s.loaded[m.file] {
-				err = s.insertFile(m.module, path.Join(s.dir, m.file), "")
-				s.loaded[m.file] = err == nil
-			}
-			err = errors.Join(err, m.module.Close())
-		}
-		return err
-	}, nil
-}
-
 func (s *Set) load(name, parameters string) error {
 	module, err := s.root.OpenFile(name)
 	if err != nil {
 		return err
 	}
 	defer module.Close()
-	return s.insertFile(module, name, parameters)
-}
-
-func (s *Set) insertFile(module *os.File, name, parameters string) error {
 	flags := 0
 	if path.Ext(name) != endings[0] {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE

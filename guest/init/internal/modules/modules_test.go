@@ -150,33 +150,3 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-
-// TestPrepare loads modules whose files are gone.
-func TestPrepare(t *testing.T) {
-	set, loaded := open(t, "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\nkernel/gone.ko: kernel/b.ko\n", "kernel/a.ko", "kernel/b.ko")
-	for name, want := range map[string]string{
-		"gone":  "open /lib/modules/6.12/kernel/gone.ko in the image: no such file or directory",
-		"other": "module other is not in /lib/modules/6.12/modules.dep",
-	} {
-		if _, err := set.Prepare(name); err == nil || err.Error() != want {
-			t.Errorf("got error %v, want %s", err, want)
-		}
-	}
-	load, err := set.Prepare("a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := set.Prepare("b")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := set.root.RemoveAll("/lib"); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(load(), again(), set.Load("a", "")); err != nil {
-		t.Error(err)
-	}
-	if diff := cmp.Diff([]string{"kernel/b.ko  0", "kernel/a.ko  0"}, *loaded); diff != "" {
-		t.Errorf("loaded (-want +got):\n%s", diff)
-	}
-}
