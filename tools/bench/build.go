@@ -57,7 +57,19 @@ func buildSuite(ctx context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(figures, compressed, again), nil
+	figures = append(figures, compressed, again)
+	if b.peers {
+		peer, err := b.initramfsTools(ctx, one, moduleNames(rest))
+		if err != nil {
+			return nil, err
+		}
+		distribution, err := s.distribution(one, rest, again.contenders[:2], peer)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, distribution)
+	}
+	return figures, nil
 }
 
 // scales are of how many times the input growth is measured.

@@ -24,7 +24,7 @@ import (
 
 const usage = `usage: bench [flags] SUITE...
 
-SUITE is one of build, boot, agent, install, image.
+SUITE is one of build, boot, agent, install, image, edit.
 Tables go to stdout as Markdown, progress to stderr. It exits with 1 when something could not be run.
 
 `
@@ -54,6 +54,7 @@ var suites = map[string]func(ctx context.Context, b *bench) ([]figure, error){
 	"agent":   agentSuite,
 	"boot":    bootSuite,
 	"build":   buildSuite,
+	"edit":    editSuite,
 	"image":   imageSuite,
 	"install": installSuite,
 }
@@ -74,7 +75,7 @@ func run(ctx context.Context, args []string, dir string, stdout, stderr io.Write
 		}
 	}
 	flags.IntVar(&o.rounds, "n", 5, "`ROUNDS` in which every contender runs once")
-	flags.BoolVar(&o.peers, "peers", false, "also measure peers that `go install` has to fetch")
+	flags.BoolVar(&o.peers, "peers", false, "also measure peers that `go install` or mmdebstrap has to fetch")
 	flags.BoolVar(&o.short, "short", false, "leave out the largest inputs")
 	flags.StringVar(&o.json, "json", "", "write all values to `FILE`")
 	flags.StringVar(&o.chart, "chart", "", "write a bar chart as SVG to `FILE`")
@@ -86,7 +87,7 @@ func run(ctx context.Context, args []string, dir string, stdout, stderr io.Write
 	}
 	switch {
 	case flags.NArg() == 0:
-		return errors.New("name a suite: agent, boot, build, image or install")
+		return errors.New("name a suite: agent, boot, build, edit, image or install")
 	case o.rounds < 1:
 		return fmt.Errorf("%d rounds are not enough", o.rounds)
 	}
@@ -136,6 +137,7 @@ func measureSuite(ctx context.Context, o *options, name string, stderr io.Writer
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{options: o, dir: dir, stderr: stderr, execute: execute}
+	defer func() { err = errors.Join(err, b.end(ctx)) }()
 	figures, err := suites[name](ctx, b)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ func TestUsage(t *testing.T) {
 		name, want string
 		args       []string
 	}{
-		{"no suite", "name a suite: agent, boot, build, image or install", nil},
+		{"no suite", "name a suite: agent, boot, build, edit, image or install", nil},
 		{"unknown suite", `suite "speed" is unknown`, []string{"build", "speed"}},
 		{"no rounds", "0 rounds are not enough", []string{"-n=0", "build"}},
 		{"no folder", "suite build: make folder: ", []string{"-scratch=/nowhere", "build"}},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +35,8 @@ type figure struct {
 // they make.
 type contender struct {
 	name     string
-	before   [][]string // not timed
+	prepare  func() error // not timed, nor is before; nil is nothing
+	before   [][]string
 	commands [][]string
 	env      []string
 	output   string // file or folder that is removed before it runs; "" is none
@@ -61,6 +63,19 @@ type bench struct {
 	dir     string // for inputs and outputs
 	stderr  io.Writer
 	execute func(ctx context.Context, env, argv []string) (*usageOf, error)
+	ends    []func(context.Context) error
+}
+
+// atEnd has something done after the suite, whether it could be measured or not.
+func (b *bench) atEnd(do func(context.Context) error) { b.ends = append(b.ends, do) }
+
+// end does it also where ctx was ended.
+func (b *bench) end(ctx context.Context) error {
+	var errs []error
+	for _, do := range slices.Backward(b.ends) {
+		errs = append(errs, do(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(errs...)
 }
 
 // execute runs a command. The peak has a floor, the largest size that this
@@ -119,6 +134,11 @@ func (b *bench) runOnce(ctx context.Context, f *figure, c *contender) ([]sample,
 	if c.output != "" && !c.again {
 		if err := os.RemoveAll(c.output); err != nil {
 			return nil, nil, fmt.Errorf("remove output: %w", err)
+		}
+	}
+	if c.prepare != nil {
+		if err := c.prepare(); err != nil {
+			return nil, nil, err
 		}
 	}
 	for _, argv := range c.before {

@@ -37,12 +37,20 @@ func TestMeasureTakesTurns(t *testing.T) {
 	var ran []string
 	b := fakeBench(t, 2, &ran)
 	out := b.path("out")
+	prepared := 0
+	prepare := func() error {
+		prepared++
+		return nil
+	}
 	got, err := b.measure(t.Context(), figure{name: "f", contenders: []contender{
-		{name: "a", output: out, before: [][]string{{"sync"}}, commands: [][]string{{"make", out}, {"a2"}}, env: []string{"K=V"}},
+		{name: "a", output: out, prepare: prepare, before: [][]string{{"sync"}}, commands: [][]string{{"make", out}, {"a2"}}, env: []string{"K=V"}},
 		{name: "again", output: out, again: true, commands: [][]string{{"look"}}},
 	}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if prepared != 3 {
+		t.Errorf("prepared %d times, want once a round", prepared)
 	}
 	round := []string{"sync", "K=V make " + out, "K=V a2", "look"}
 	if diff := cmp.Diff(append(append(append([]string{}, round...), round...), round...), ran); diff != "" {
@@ -73,6 +81,38 @@ func TestMeasureFails(t *testing.T) {
 	_, err = b.measure(t.Context(), figure{contenders: []contender{{name: "lazy", output: b.path("none"), commands: [][]string{{"x"}}}}})
 	if err == nil || !strings.HasPrefix(err.Error(), "lazy: measure output: ") {
 		t.Errorf("error %v, want one of an output that is not there", err)
+	}
+}
+
+func TestMeasurePrepares(t *testing.T) {
+	var ran []string
+	broken := errors.New("it broke")
+	_, err := fakeBench(t, 1, &ran).measure(t.Context(), figure{contenders: []contender{
+		{name: "a", prepare: func() error { return broken }, before: [][]string{{"sync"}}, commands: [][]string{{"x"}}},
+	}})
+	if !errors.Is(err, broken) || len(ran) > 0 {
+		t.Errorf("error %v, want %v; ran %q", err, broken, ran)
+	}
+}
+
+// TestEnd has the second thing to do fail, after ctx was ended.
+func TestEnd(t *testing.T) {
+	b := &bench{}
+	var done []int
+	broken := errors.New("it broke")
+	for number, err := range []error{nil, broken, nil} {
+		b.atEnd(func(ctx context.Context) error {
+			done = append(done, number)
+			return errors.Join(err, ctx.Err())
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.end(ctx); !errors.Is(err, broken) || errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want only %v", err, broken)
+	}
+	if diff := cmp.Diff([]int{2, 1, 0}, done); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
 	}
 }
 
