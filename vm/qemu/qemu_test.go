@@ -24,7 +24,7 @@ func TestArguments(t *testing.T) {
 	plain := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-accel", "tcg,thread=multi",
-		"-cpu", "max",
+		"-cpu", "max,erms=off,fsrm=off",
 		"-machine", "q35,memory-backend=memory",
 		"-object", "memory-backend-memfd,id=memory,size=512M,share=on",
 		"-m", "512M",
@@ -68,10 +68,10 @@ func TestArguments(t *testing.T) {
 	}{
 		{"no disks", TCG, func(*vm.Spec) {}, concat(plain, vsock)},
 		{"aarch64", TCG, func(s *vm.Spec) { s.Arch = "aarch64" },
-			concat(replace(plain, "max", "max,pauth-impdef=on", "q35", "virt"), vsock)},
+			concat(replace(plain, "erms=off,fsrm=off", "pauth-impdef=on", "q35", "virt"), vsock)},
 		{"aarch64 with KVM", KVM, func(s *vm.Spec) { s.Arch = "aarch64" },
-			concat(replace(plain, "tcg,thread=multi", "kvm", "q35", "virt"), vsock)},
-		{"KVM", KVM, func(*vm.Spec) {}, concat(replace(plain, "tcg,thread=multi", "kvm"), vsock)},
+			concat(replace(plain, "tcg,thread=multi", "kvm", ",erms=off,fsrm=off", "", "q35", "virt"), vsock)},
+		{"KVM", KVM, func(*vm.Spec) {}, concat(replace(plain, "tcg,thread=multi", "kvm", ",erms=off,fsrm=off", ""), vsock)},
 		{"size", TCG, func(s *vm.Spec) { s.MemoryMiB, s.CPUs = 2048, 4 },
 			concat(replace(plain, "512M", "2048M", "1", "4"), vsock)},
 		{"disks in order", TCG, func(s *vm.Spec) {
