@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,12 +19,21 @@ type hostFile struct {
 	modTime time.Time
 }
 
-// hostFiles opens them, one at a time: a tree may have more than a process may
-// have open. Who reads a tree in order opens each once.
+// hostFiles opens them, and leaves open the few that were read last: a tree may
+// have more than a process may have open. Who reads a tree in order, and a few
+// who share it, open each once.
 type hostFiles struct {
 	mu   sync.Mutex
-	of   *hostFile
-	open *os.File // nil without of
+	open []*openFile // what was read last is the last
+}
+
+// keptOpen is how many files stay open.
+const keptOpen = 8
+
+type openFile struct {
+	*os.File
+	of      *hostFile
+	readers int // that are in it now; it stays open for them
 }
 
 func newHostFile(files *hostFiles, name string) (*hostFile, error) {
@@ -37,47 +47,87 @@ func newHostFile(files *hostFiles, name string) (*hostFile, error) {
 	return &hostFile{files, name, info.Size(), info.ModTime()}, nil
 }
 
+// ReadAt may be called by several goroutines; they do not wait for each other's
+// reading.
 func (h *hostFile) ReadAt(p []byte, offset int64) (int, error) {
-	h.files.mu.Lock()
-	defer h.files.mu.Unlock()
-	if h.files.of != h {
-		if err := h.files.change(h); err != nil {
-			return 0, err
-		}
+	file, err := h.files.take(h)
+	if err != nil {
+		return 0, err
 	}
-	n, err := h.files.open.ReadAt(p, offset)
+	n, err := file.ReadAt(p, offset)
+	h.files.release(file)
 	if err == io.EOF && offset+int64(n) < h.size {
 		err = fmt.Errorf("file %s became shorter: %w", h.name, io.ErrUnexpectedEOF)
 	}
 	return n, err
 }
 
-// change opens h in place of the file that is open.
-func (f *hostFiles) change(h *hostFile) error {
-	if err := f.close(); err != nil {
-		return err
+// take gives the open file of h, until release.
+func (f *hostFiles) take(h *hostFile) (*openFile, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.open, func(file *openFile) bool { return file.of == h })
+	if i < 0 {
+		if err := f.makeRoom(); err != nil {
+			return nil, err
+		}
+		file, err := h.reopen()
+		if err != nil {
+			return nil, err
+		}
+		i = len(f.open)
+		f.open = append(f.open, &openFile{File: file, of: h})
 	}
+	file := f.open[i]
+	f.open = append(slices.Delete(f.open, i, i+1), file)
+	file.readers++
+	return file, nil
+}
+
+func (f *hostFiles) release(file *openFile) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file.readers--
+}
+
+// makeRoom closes the file that was read least recently, of those that nobody
+// reads now.
+func (f *hostFiles) makeRoom() error {
+	if len(f.open) < keptOpen {
+		return nil
+	}
+	i := slices.IndexFunc(f.open, func(file *openFile) bool { return file.readers == 0 })
+	if i < 0 {
+		return nil
+	}
+	file := f.open[i]
+	f.open = slices.Delete(f.open, i, i+1)
+	return file.Close()
+}
+
+// reopen opens h, which must be as it was.
+func (h *hostFile) reopen() (*os.File, error) {
 	file, err := os.Open(h.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	info, err := file.Stat()
 	if err == nil && (info.Size() != h.size || !info.ModTime().Equal(h.modTime)) {
 		err = fmt.Errorf("file %s changed while it was in use", h.name)
 	}
 	if err != nil {
-		return errors.Join(err, file.Close())
+		return nil, errors.Join(err, file.Close())
 	}
-	f.of, f.open = h, file
-	return nil
+	return file, nil
 }
 
 func (f *hostFiles) close() error {
-	if f.of == nil {
-		return nil
+	var errs []error
+	for _, file := range f.open {
+		errs = append(errs, file.Close())
 	}
-	f.of = nil
-	return f.open.Close()
+	f.open = nil
+	return errors.Join(errs...)
 }
 
 // tarFileBuffer is in bytes: headers and what small files are skipped with them.

@@ -40,16 +40,19 @@ func TestHostFileChanges(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// Another file takes the open one's place.
-				if err := tree.PlaceFileFrom("b", Meta{}, hostFileOf(t, []byte("b"))); err != nil {
-					t.Fatal(err)
-				}
-				b, err := tree.Lookup("b")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.ReadAll(tree.Open(b)); err != nil {
-					t.Fatal(err)
+				// Other files take the open one's place.
+				for i := range keptOpen {
+					other := fmt.Sprint(i)
+					if err := tree.PlaceFileFrom(other, Meta{}, hostFileOf(t, []byte("b"))); err != nil {
+						t.Fatal(err)
+					}
+					n, err := tree.Lookup(other)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.ReadAll(tree.Open(n)); err != nil {
+						t.Fatal(err)
+					}
 				}
 				if err := test.change(name); err != nil {
 					t.Fatal(err)
@@ -86,8 +89,8 @@ func TestHostFileShrinksWhileOpen(t *testing.T) {
 // TestHostFilesOfSeveralReaders is about more files than are open, by turns.
 func TestHostFilesOfSeveralReaders(t *testing.T) {
 	tree := newTree(t)
-	for i := range 4 {
-		if err := tree.PlaceFileFrom(fmt.Sprint(i), Meta{}, hostFileOf(t, bytes.Repeat([]byte{byte(i)}, 1000))); err != nil {
+	for i := range 2 * keptOpen {
+		if err := tree.PlaceFileFrom(string(rune('0'+i)), Meta{}, hostFileOf(t, bytes.Repeat([]byte{byte(i)}, 1000))); err != nil {
 			t.Fatal(err)
 		}
 	}

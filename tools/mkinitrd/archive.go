@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 
@@ -11,21 +10,21 @@ import (
 	"github.com/kindling-vm/kindling/tools/internal/newc"
 )
 
-// archiver writes the entries of a tree to an archive and to its listing, so
-// that the two cannot disagree: contents pass once, for both.
-type archiver struct {
+// archive is what of a tree goes into an archive and its listing, so that the two
+// cannot disagree: a content is read once, for both.
+type archive struct {
 	tree     *fstree.Tree
-	archive  *newc.Writer
 	binaries map[*fstree.Node]bool
 	links    map[*fstree.Inode]*hardLink
-	hasher   *hasher
-	listed   []listed
+	members  []member
 }
 
-// listed is an entry of the listing, which is complete when the hasher is done.
-type listed struct {
-	mtree.Entry
-	digest *digest // nil is none
+// member is an entry of both.
+type member struct {
+	newc.Header
+	node       *fstree.Node
+	hasContent bool    // in the archive; of several hard links one has it
+	digest     *digest // in the listing, known when the archive is written; nil is none
 }
 
 // hardLink is what is known of a file with several names.
@@ -35,129 +34,90 @@ type hardLink struct {
 	digest *digest
 }
 
-// writeArchive writes what the tree has above its lower nodes.
-func writeArchive(w, listing io.Writer, tree *fstree.Tree, lower, binaries map[*fstree.Node]bool) error {
-	a := &archiver{tree: tree, archive: newc.NewWriter(w), binaries: binaries,
-		links: map[*fstree.Inode]*hardLink{}, hasher: newHasher()}
-	err := a.addAll(lower)
-	a.hasher.finish()
-	if err != nil {
-		return err
-	}
-	return a.writeListing(listing)
-}
-
-func (a *archiver) addAll(lower map[*fstree.Node]bool) error {
+// newArchive is what the tree has above its lower nodes.
+func newArchive(tree *fstree.Tree, lower, binaries map[*fstree.Node]bool) (*archive, error) {
+	a := &archive{tree: tree, binaries: binaries, links: map[*fstree.Inode]*hardLink{}}
 	// The lowest archive says what the root is: the kernel's own is a tmpfs with
 	// mode 1777.
-	if !lower[a.tree.Root()] {
-		if err := a.add(".", a.tree.Root()); err != nil {
-			return err
+	if !lower[tree.Root()] {
+		if err := a.add(".", tree.Root()); err != nil {
+			return nil, err
 		}
 	}
-	for name, n := range a.tree.All() {
+	for name, n := range tree.All() {
 		if lower[n] {
 			continue
 		}
 		if err := a.add(name, n); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := a.archive.Close(); err != nil {
-		return fmt.Errorf("write archive: %w", err)
+	return a, nil
+}
+
+func (a *archive) add(name string, n *fstree.Node) error {
+	if len(n.Xattrs) > 0 {
+		return fmt.Errorf("archive /%s: extended attributes do not fit into a cpio archive", name)
 	}
+	header := newc.Header{Name: name, Mode: n.Mode, UID: n.UID, GID: n.GID, Inode: uint32(len(a.members)) + 1, Nlink: 1}
+	e := member{Header: header, node: n}
+	switch n.Type {
+	case fstree.Directory:
+		e.Mode |= newc.TypeDir
+		e.Nlink = uint32(2 + n.Directories())
+	case fstree.Symlink:
+		// Hard links of symbolic links become links of their own: the kernel
+		// makes no others (init/initramfs.c, do_symlink).
+		e.Mode |= newc.TypeSymlink
+		e.Size = int64(len(n.Target))
+	case fstree.Regular:
+		e.Mode |= newc.TypeRegular
+		if !a.binaries[n] {
+			e.digest = new(digest)
+		}
+		a.link(&e)
+		if e.hasContent {
+			e.Size = n.Size
+		}
+	default:
+		return fmt.Errorf("archive /%s: it is of type %v; the guest's devtmpfs provides device nodes", name, n.Type)
+	}
+	a.members = append(a.members, e)
 	return nil
 }
 
-// archiveSize is about how many bytes writeArchive writes.
-func archiveSize(tree *fstree.Tree, lower map[*fstree.Node]bool) int64 {
-	const perEntry = 256 // header and name
-	size := int64(perEntry)
-	for _, n := range tree.All() {
-		if !lower[n] {
-			size += perEntry + n.Size/int64(n.Nlink)
-		}
+// link gives the names of one file the same inode number, that of the first
+// one, and the same digest. The last one carries the content.
+func (a *archive) link(e *member) {
+	if e.node.Nlink == 1 {
+		e.hasContent = true
+		return
 	}
-	return size
+	known := a.links[e.node.Inode]
+	if known == nil {
+		known = &hardLink{inode: e.Inode, left: e.node.Nlink, digest: e.digest}
+		a.links[e.node.Inode] = known
+	}
+	known.left--
+	e.Inode, e.Nlink, e.digest = known.inode, uint32(e.node.Nlink), known.digest
+	e.hasContent = known.left == 0
 }
 
-func (a *archiver) writeListing(w io.Writer) error {
+// writeListing writes the listing of an archive that is written.
+func (a *archive) writeListing(w io.Writer) error {
 	listing := mtree.NewWriter(w)
-	for _, entry := range a.listed {
-		if entry.digest != nil {
-			entry.SHA256 = hex.EncodeToString(entry.digest[:])
+	for _, e := range a.members {
+		n := e.node
+		listed := mtree.Entry{Path: e.Name, Type: n.Type.String(), Mode: n.Mode, UID: n.UID, GID: n.GID, Target: n.Target}
+		if n.Type == fstree.Regular {
+			listed.Nlink = uint32(n.Nlink)
 		}
-		if err := listing.Write(&entry.Entry); err != nil {
+		if e.digest != nil {
+			listed.Size, listed.SHA256 = n.Size, hex.EncodeToString(e.digest[:])
+		}
+		if err := listing.Write(&listed); err != nil {
 			return fmt.Errorf("write listing: %w", err)
 		}
 	}
 	return nil
-}
-
-func (a *archiver) add(name string, n *fstree.Node) error {
-	entry := listed{Entry: mtree.Entry{Path: name, Type: n.Type.String(), Mode: n.Mode, UID: n.UID, GID: n.GID, Target: n.Target}}
-	if n.Type == fstree.Regular {
-		entry.Nlink = uint32(n.Nlink)
-	}
-	if n.Type == fstree.Regular && !a.binaries[n] {
-		entry.Size, entry.digest = n.Size, new(digest)
-	}
-	a.listed = append(a.listed, entry)
-	if err := a.addArchive(name, n, &a.listed[len(a.listed)-1]); err != nil {
-		return fmt.Errorf("archive /%s: %w", name, err)
-	}
-	return nil
-}
-
-func (a *archiver) addArchive(name string, n *fstree.Node, entry *listed) error {
-	if len(n.Xattrs) > 0 {
-		return errors.New("extended attributes do not fit into a cpio archive")
-	}
-	header := newc.Header{Name: name, Mode: n.Mode, UID: n.UID, GID: n.GID, Inode: uint32(len(a.listed)), Nlink: 1}
-	hasBody := false
-	switch n.Type {
-	case fstree.Directory:
-		header.Mode |= newc.TypeDir
-		header.Nlink = uint32(2 + n.Directories())
-	case fstree.Symlink:
-		// Hard links of symbolic links become links of their own: the kernel
-		// makes no others (init/initramfs.c, do_symlink).
-		header.Mode |= newc.TypeSymlink
-		header.Size = int64(len(n.Target))
-	case fstree.Regular:
-		header.Mode |= newc.TypeRegular
-		if hasBody = a.link(&header, n, entry); hasBody {
-			header.Size = n.Size
-		}
-	default:
-		return fmt.Errorf("it is of type %v; the guest's devtmpfs provides device nodes", n.Type)
-	}
-	if err := a.archive.WriteHeader(header); err != nil {
-		return err
-	}
-	if n.Type == fstree.Symlink {
-		_, err := io.WriteString(a.archive, n.Target)
-		return err
-	}
-	if !hasBody {
-		return nil
-	}
-	return a.hasher.copy(a.archive, a.tree.Open(n), entry.digest)
-}
-
-// link gives the names of one file the same inode number, that of the first
-// one, and the same digest, and reports whether this name is the last. That one
-// carries the content.
-func (a *archiver) link(header *newc.Header, n *fstree.Node, entry *listed) bool {
-	if n.Nlink == 1 {
-		return true
-	}
-	known := a.links[n.Inode]
-	if known == nil {
-		known = &hardLink{inode: header.Inode, left: n.Nlink, digest: entry.digest}
-		a.links[n.Inode] = known
-	}
-	known.left--
-	header.Inode, header.Nlink, entry.digest = known.inode, uint32(n.Nlink), known.digest
-	return known.left == 0
 }

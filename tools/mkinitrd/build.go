@@ -52,10 +52,15 @@ func makeSegment(o *segmentOptions) (err error) {
 			return fmt.Errorf("check /init: %w", err)
 		}
 	}
-	return writeOutputs(o.out, o.listing, func(archive, listing io.Writer) error {
-		return compress(archive, o.compression, archiveSize(tree, lower), func(w io.Writer) error {
-			return writeArchive(w, listing, tree, lower, binaries)
-		})
+	archive, err := newArchive(tree, lower, binaries)
+	if err != nil {
+		return err
+	}
+	return writeOutputs(o.out, o.listing, func(out *output, listing io.Writer) error {
+		if err := archive.compress(out, o.compression); err != nil {
+			return err
+		}
+		return archive.writeListing(listing)
 	})
 }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -24,24 +22,21 @@ var levels = map[string]zstd.EncoderLevel{
 	"zstd-fast": zstd.SpeedFastest,
 }
 
-// compress passes on what write writes, compressed, with NULs up to a multiple of
-// four bytes, where the kernel looks for the next archive (init/initramfs.c,
+// compress writes the archive, compressed, with NULs up to a multiple of four
+// bytes, where the kernel looks for the next archive (init/initramfs.c,
 // unpack_to_rootfs).
 //
 // The whole is in memory for zstd: a frame that says its size has a window no
 // larger than that. One encoder makes the same bytes on any number of
-// processors; several segments are several actions. The archive has about size
-// bytes.
-func compress(w io.Writer, how string, size int64, write func(io.Writer) error) error {
+// processors; several segments are several actions.
+func (a *archive) compress(w *output, how string) error {
+	parts := a.split()
 	if how == "none" {
-		counter := &counter{w: w}
-		if err := write(counter); err != nil {
-			return err
-		}
-		return pad(w, counter.n)
+		return a.write(w, parts)
 	}
-	plain := bytes.NewBuffer(make([]byte, 0, size))
-	if err := write(plain); err != nil {
+	last := parts[len(parts)-1]
+	plain := make(memory, last.offset+last.size)
+	if err := a.write(plain, parts); err != nil {
 		return err
 	}
 	encoder, err := zstd.NewWriter(nil,
@@ -49,31 +44,20 @@ func compress(w io.Writer, how string, size int64, write func(io.Writer) error) 
 	if err != nil {
 		return err
 	}
-	packed := encoder.EncodeAll(plain.Bytes(), nil)
+	packed := encoder.EncodeAll(plain, nil)
 	if err := encoder.Close(); err != nil {
 		return err
 	}
+	packed = append(packed, make([]byte, -len(packed)&(newc.Alignment-1))...)
 	if _, err := w.Write(packed); err != nil {
 		return fmt.Errorf("write archive: %w", err)
-	}
-	return pad(w, int64(len(packed)))
-}
-
-func pad(w io.Writer, size int64) error {
-	if _, err := w.Write(make([]byte, -size&(newc.Alignment-1))); err != nil {
-		return fmt.Errorf("write padding: %w", err)
 	}
 	return nil
 }
 
-// counter counts what it passes on.
-type counter struct {
-	w io.Writer
-	n int64
-}
+// memory is an archive that is to be compressed.
+type memory []byte
 
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+func (m memory) WriteAt(p []byte, offset int64) (int, error) {
+	return copy(m[offset:], p), nil
 }

@@ -40,7 +40,7 @@ func join(o *joinOptions) (err error) {
 		return fmt.Errorf("check /init: it is of type %v with mode %04o, want an executable file", init.Type, init.Mode)
 	}
 	slices.SortFunc(all, func(a, b mtree.Entry) int { return mtree.Compare(a.Path, b.Path) })
-	return writeOutputs(o.out, o.listing, func(archive, listing io.Writer) error {
+	return writeOutputs(o.out, o.listing, func(archive *output, listing io.Writer) error {
 		for _, segment := range o.segments {
 			if err := appendSegment(archive, segment.source); err != nil {
 				return fmt.Errorf("append segment %s: %w", segment.source, err)

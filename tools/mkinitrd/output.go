@@ -9,13 +9,13 @@ import (
 	"path/filepath"
 )
 
-// outputBuffer is in bytes. It gathers headers and small files; larger writes
-// pass it by.
+// outputBuffer is in bytes. It gathers the lines of a listing; larger writes pass
+// it by.
 const outputBuffer = 32 << 10
 
 // writeOutputs makes an archive and its listing. Each appears complete or not at
 // all.
-func writeOutputs(archiveName, listingName string, write func(archive, listing io.Writer) error) (err error) {
+func writeOutputs(archiveName, listingName string, write func(archive *output, listing io.Writer) error) (err error) {
 	archive, err := newOutput(archiveName)
 	if err != nil {
 		return fmt.Errorf("create archive: %w", err)
@@ -61,6 +61,9 @@ func newOutput(name string) (*output, error) {
 	}
 	return &output{bufio.NewWriterSize(file, outputBuffer), name, file}, nil
 }
+
+// WriteAt is for who writes in another order than that of the bytes.
+func (o *output) WriteAt(p []byte, offset int64) (int, error) { return o.file.WriteAt(p, offset) }
 
 func (o *output) publish() error {
 	if err := o.Flush(); err != nil {

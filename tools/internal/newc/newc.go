@@ -52,6 +52,8 @@ const (
 	noID = math.MaxUint32
 	// trailer is the name of the entry that ends an archive.
 	trailer = "TRAILER!!!"
+	// headerSize is in bytes: the magic number and 13 fields.
+	headerSize = 6 + 13*8
 )
 
 // Header describes an entry. Times and device numbers are always 0: times make
@@ -77,6 +79,16 @@ type Header struct {
 	// do_name), other readers only with the last.
 	Size int64
 }
+
+// EntrySize is how many bytes an entry takes in an archive, with its body.
+func EntrySize(h Header) int64 {
+	head := int64(headerSize + len(h.Name) + 1)
+	return head + int64(padding(head)) + h.Size + int64(padding(h.Size))
+}
+
+// EndSize is how many bytes Close writes, in an archive that is at the end of an
+// entry.
+func EndSize() int64 { return EntrySize(Header{Name: trailer}) }
 
 // Writer writes an archive. A header comes in one call of the underlying
 // writer, so put a bufio.Writer there when files are small. After an error all
@@ -224,6 +236,11 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// Flush ends the current entry. An archive can be written in parts, each by a
+// Writer of its own; all but the one of the last part are flushed in place of
+// closed. Their headers have to say the Inode.
+func (w *Writer) Flush() error { return w.finish() }
 
 // Close writes the end of the archive. It does not close the underlying writer.
 // The length is a multiple of 4, so that another archive, compressed or not,

@@ -82,6 +82,52 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestParts is about an archive that several Writers write.
+func TestParts(t *testing.T) {
+	entries := []entry{
+		{Header{Name: ".", Mode: TypeDir | 0o755, Inode: 1, Nlink: 2}, ""},
+		{Header{Name: "abc", Mode: TypeRegular, Inode: 2, Nlink: 1, Size: 1}, "1"},
+		{Header{Name: longestName, Mode: TypeRegular, Inode: 3, Nlink: 1, Size: 4}, "1234"},
+		{Header{Name: "l", Mode: TypeSymlink, Inode: 4, Nlink: 1, Size: 7}, "a/b/c/d"},
+	}
+	var whole, parts bytes.Buffer
+	if err := write(NewWriter(&whole), entries...); err != nil {
+		t.Fatal(err)
+	}
+	var want int64
+	for i, e := range entries {
+		w := NewWriter(&parts)
+		if err := w.WriteHeader(e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, e.body); err != nil {
+			t.Fatal(err)
+		}
+		end := w.Flush
+		want += EntrySize(e.Header)
+		if i == len(entries)-1 {
+			end = w.Close
+			want += EndSize()
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		if int64(parts.Len()) != want {
+			t.Errorf("archive has %d bytes behind entry %d, want %d", parts.Len(), i, want)
+		}
+	}
+	if diff := cmp.Diff(whole.String(), parts.String()); diff != "" {
+		t.Errorf("archive (-in one piece +in parts):\n%s", diff)
+	}
+	w := NewWriter(io.Discard)
+	if err := w.WriteHeader(entries[1].Header); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err == nil || !strings.Contains(err.Error(), "body is 1 bytes short of 1") {
+		t.Errorf("flush of a short body: got error %v", err)
+	}
+}
+
 func TestWriteHeaderRejects(t *testing.T) {
 	tests := []struct {
 		header Header
