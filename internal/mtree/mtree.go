@@ -42,38 +42,37 @@ type Entry struct {
 	Nlink  uint32 // names of a file; 0 and 1 are both one
 }
 
-// line is the entry's line without the newline.
-func (e *Entry) line() string {
-	var line strings.Builder
+// appendLine appends the entry's line.
+func (e *Entry) appendLine(line []byte) []byte {
 	if e.Path != "." {
-		line.WriteString("./")
+		line = append(line, "./"...)
 	}
-	fmt.Fprintf(&line, "%s type=%s mode=%04o uid=%d gid=%d", escape(e.Path), e.Type, e.Mode, e.UID, e.GID)
+	line = appendEscaped(line, e.Path)
+	line = fmt.Appendf(line, " type=%s mode=%04o uid=%d gid=%d", e.Type, e.Mode, e.UID, e.GID)
 	switch {
 	case e.Type == "link":
-		fmt.Fprintf(&line, " link=%s", escape(e.Target))
+		line = appendEscaped(append(line, " link="...), e.Target)
 	case e.SHA256 != "":
-		fmt.Fprintf(&line, " size=%d sha256digest=%s", e.Size, e.SHA256)
+		line = fmt.Appendf(line, " size=%d sha256digest=%s", e.Size, e.SHA256)
 	}
 	if e.Nlink > 1 {
-		fmt.Fprintf(&line, " nlink=%d", e.Nlink)
+		line = fmt.Appendf(line, " nlink=%d", e.Nlink)
 	}
-	return line.String()
+	return append(line, '\n')
 }
 
-// escape writes a path as vis(3) does with VIS_OCTAL and VIS_GLOB: mtree takes
-// white space for the end of a name, '#' for a comment, and glob characters for
-// a pattern.
-func escape(s string) string {
-	var b strings.Builder
+// appendEscaped writes a path as vis(3) does with VIS_OCTAL and VIS_GLOB: mtree
+// takes white space for the end of a name, '#' for a comment, and glob characters
+// for a pattern.
+func appendEscaped(line []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`\#*?[`, c) >= 0 {
-			fmt.Fprintf(&b, `\%03o`, c)
+			line = fmt.Appendf(line, `\%03o`, c)
 		} else {
-			b.WriteByte(c)
+			line = append(line, c)
 		}
 	}
-	return b.String()
+	return line
 }
 
 func unescape(s string) (string, error) {
@@ -100,6 +99,7 @@ func unescape(s string) (string, error) {
 type Writer struct {
 	w       io.Writer
 	started bool
+	line    []byte // memory that the lines share
 }
 
 // NewWriter returns a Writer to w.
@@ -109,12 +109,13 @@ func NewWriter(w io.Writer) *Writer {
 
 // Write adds an entry.
 func (w *Writer) Write(e *Entry) error {
-	text := e.line() + "\n"
+	w.line = w.line[:0]
 	if !w.started {
-		text = signature + "\n" + text
+		w.line = append(w.line, signature+"\n"...)
 		w.started = true
 	}
-	_, err := io.WriteString(w.w, text)
+	w.line = e.appendLine(w.line)
+	_, err := w.w.Write(w.line)
 	return err
 }
 
