@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package nogo names the static checks that every compilation runs. Bazel names
+// Package nogo names the static checks of all Go code, which `bazel test` runs. Bazel names
 // in MODULE.bazel the modules that some Go file imports.
 package nogo
 
