@@ -75,9 +75,9 @@ var commands = map[string]check{
 	"tools/bazel build --config=hypeman --distdir=$HOME/distdir/1.4 //system:kernel_x86_64":                                                                              bazel,
 
 	// benchmarks.md, boot.md
-	"go run ./tools/bench -n 5 --peers --initrd bazel-bin/system/initrd_x86_64.cpio --json all.json --chart all.svg build install image": bazel,
-	"tools/bazel run //tools/bench -- -n 5 boot agent": bazel,
-	"go run ./tools/bench -n 5 edit":                   bazel,
+	"tools/bazel build //system:initrd_x86_64": bazel,
+	"go run ./tools/bench -n 5 --peers --initrd bazel-bin/system/initrd_x86_64.cpio --json all.json --chart all.svg build edit install image boot agent": bazel,
+	"tools/bazel run //tools/bench -- -n 5 boot agent":                                                                 bazel,
 	"tools/bazel run //test/boot:boot_test -- -test.run='^$' -test.bench=FirstOutput -test.benchtime=5x":               bazel,
 	"tools/bazel run //test/boot:boot_test -- -test.run='^$' -test.bench=TimeToApplication -test.benchtime=5x -test.v": bazel,
 

@@ -52,21 +52,21 @@ func agentSuite(_ context.Context, b *bench) ([]figure, error) {
 	return []figure{f}, nil
 }
 
-// goBenchmark is the figure of a Go benchmark of test/boot. A round is one run
-// of it.
+// goBenchmark is the figure of a Go benchmark of test/boot, which needs what
+// Bazel builds. A round is one run of it.
 func (b *bench) goBenchmark(name, reference string) (figure, error) {
-	program, err := runfile("test/boot/boot_test_/boot_test")
-	if err != nil {
-		return figure{}, err
+	c := contender{name: name}
+	command := []string{"tools/bazel", "run", "//test/boot:boot_test", "--"}
+	if program, err := runfile("test/boot/boot_test_/boot_test"); err == nil {
+		env, err := runfiles.Env()
+		if err != nil {
+			return figure{}, fmt.Errorf("find runfiles: %w", err)
+		}
+		c.env = append(env, "TEST_TMPDIR="+b.dir) // as Bazel gives a test
+		command = []string{program}
 	}
-	env, err := runfiles.Env()
-	if err != nil {
-		return figure{}, fmt.Errorf("find runfiles: %w", err)
-	}
-	return figure{name: name, reference: reference, collect: parseBenchmarks, contenders: []contender{{
-		name: name, env: append(env, "TEST_TMPDIR="+b.dir), // as Bazel gives a test
-		commands: [][]string{{program, "-test.run=^$", "-test.bench=^" + name + "$", "-test.benchtime=1x"}},
-	}}}, nil
+	c.commands = [][]string{append(command, "-test.run=^$", "-test.bench=^"+name+"$", "-test.benchtime=1x")}
+	return figure{name: name, reference: reference, collect: parseBenchmarks, contenders: []contender{c}}, nil
 }
 
 // parseBenchmarks reads what go test prints of benchmarks
