@@ -47,6 +47,8 @@ func agentSuite(_ context.Context, b *bench) ([]figure, error) {
 	f.levels = []level{
 		{contender: "stdout/raw", quantity: duration, atMost: 0.7, atLeast: true},
 		{contender: "stdin/raw", quantity: duration, atMost: 0.7, atLeast: true},
+		{contender: "copy-in/raw", quantity: duration, atMost: 0.7, atLeast: true},
+		{contender: "copy-out/raw", quantity: duration, atMost: 0.7, atLeast: true},
 		{contender: "exec/raw", quantity: duration, atMost: 2},
 	}
 	return []figure{f}, nil

@@ -105,7 +105,11 @@ func run(ctx context.Context, args []string, dir string, stdout, stderr io.Write
 	if report == nil || len(report.Suites) == 0 {
 		return err
 	}
-	report.Command = "bazel run //tools/bench -- " + strings.Join(args, " ")
+	report.Command = "go run ./tools/bench "
+	if dir != "" {
+		report.Command = "tools/bazel run //tools/bench -- "
+	}
+	report.Command += strings.Join(args, " ")
 	return errors.Join(err, write(report, &o, stdout))
 }
 
