@@ -132,6 +132,37 @@ func BenchmarkTimeToApplication(b *testing.B) {
 	}
 }
 
+// BenchmarkMemoryKept reports how much of an initrd the guest keeps in its memory
+// when the initramfs is freed: what files of tmpfs, which the kernel unpacks it
+// into, still hold (Shmem of /proc/meminfo; other files there have some KiB). No
+// initrd here is compressed.
+func BenchmarkMemoryKept(b *testing.B) {
+	set, err := platforms["x86_64"]()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, initrd := range map[string]string{"initrd": set.Initrd, "initrd_without_headers": initrdFile(b, "initrd_without_headers")} {
+		b.Run(name, func(b *testing.B) {
+			info, err := os.Stat(initrd)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var kib int64
+			for b.Loop() {
+				got := boot(b, options{initrd: initrd, config: &contract.Config{
+					Cmd: []string{"sh", "-c", "until [ -e /run/kindling/boot.json ]; do sleep 0.1; done; grep Shmem: /proc/meminfo"},
+				}})
+				if _, err := fmt.Sscanf(got.output, "Shmem: %d kB", &kib); err != nil {
+					b.Fatalf("output %q: %v\n%s", got.output, err, got.serial)
+				}
+			}
+			b.ReportMetric(0, "ns/op") // has no meaning here
+			b.ReportMetric(float64(kib<<10), "kept-bytes")
+			b.ReportMetric(float64(kib<<10)/float64(info.Size()), "kept/unpacked")
+		})
+	}
+}
+
 // addSteps adds each step's time of a serial log's boot record.
 func addSteps(b *testing.B, steps map[string][]time.Duration, serial string) {
 	b.Helper()

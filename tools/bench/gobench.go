@@ -21,6 +21,11 @@ func bootSuite(_ context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	memory, err := b.goBenchmark("BenchmarkMemoryKept", "")
+	if err != nil {
+		return nil, err
+	}
+	memory.levels = []level{{contender: "initrd kept/unpacked", quantity: duration, atMost: 0.05}}
 	application.levels = []level{
 		{contender: "headers - no-headers", quantity: duration, atMost: 20},
 		{contender: "headers/usual", quantity: duration, atMost: 1.0 / 40},
@@ -34,7 +39,7 @@ func bootSuite(_ context.Context, b *bench) ([]figure, error) {
 		}
 		return addDifference(samples, "headers", "no-headers")
 	}
-	return []figure{first, application}, nil
+	return []figure{first, application, memory}, nil
 }
 
 // agentSuite measures the agent with the benchmark of test/boot, which moves
