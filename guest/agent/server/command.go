@@ -83,7 +83,7 @@ func (s *service) plan(start *guestpb.ExecStart) (*plan, error) {
 	}
 	p := &plan{
 		cmd:    &exec.Cmd{Path: path, Args: argv, Env: pairs, Dir: start.GetCwd(), SysProcAttr: attr},
-		launch: launch{umask: start.Umask, resetOOMScore: s.options.ResetOOMScore},
+		launch: launch{umask: start.Umask, score: s.score},
 	}
 	for _, l := range start.GetRlimits() {
 		p.launch.limits = append(p.launch.limits, limit{int(l.GetResource()), unix.Rlimit{Cur: l.GetSoft(), Max: l.GetHard()}})

@@ -3,10 +3,8 @@ package server
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +15,9 @@ import (
 // command would do, but it would load this one, with its megabytes, before each
 // command, under an environment that the request chooses.
 type launch struct {
-	umask         *uint32
-	limits        []limit
-	resetOOMScore bool
+	umask  *uint32
+	limits []limit
+	score  *oomScore // nil is this process's
 }
 
 // limit is one of setrlimit(2).
@@ -29,6 +27,17 @@ type limit struct {
 }
 
 func (l launch) start(cmd *exec.Cmd) error {
+	if l.score == nil {
+		return l.startMasked(cmd)
+	}
+	var err error
+	if scoreErr := l.score.whileUsual(func() { err = l.startMasked(cmd) }); err == nil && scoreErr != nil {
+		err = abandon(cmd, scoreErr)
+	}
+	return err
+}
+
+func (l launch) startMasked(cmd *exec.Cmd) error {
 	if l.umask == nil {
 		return l.startStopped(cmd)
 	}
@@ -50,7 +59,7 @@ func (l launch) start(cmd *exec.Cmd) error {
 // startStopped starts a command under ptrace(2), which stops it when it has been
 // executed and has done nothing yet, and lets it go with its limits.
 func (l launch) startStopped(cmd *exec.Cmd) error {
-	if len(l.limits) == 0 && !l.resetOOMScore {
+	if len(l.limits) == 0 {
 		return cmd.Start()
 	}
 	runtime.LockOSThread() // the tracer is a thread
@@ -60,13 +69,21 @@ func (l launch) startStopped(cmd *exec.Cmd) error {
 		return err
 	}
 	if err := l.settle(cmd.Process.Pid); err != nil {
-		err = errors.Join(err, cmd.Process.Kill())
-		if waitErr := cmd.Wait(); waitErr != nil && !isExit(waitErr) {
-			err = errors.Join(err, fmt.Errorf("wait for command: %w", waitErr))
-		}
-		return err
+		return abandon(cmd, err)
 	}
 	return nil
+}
+
+// abandon ends a command that runs, if it does, and cannot be as it is to be.
+func abandon(cmd *exec.Cmd, err error) error {
+	if cmd.Process == nil {
+		return err
+	}
+	err = errors.Join(err, cmd.Process.Kill())
+	if waitErr := cmd.Wait(); waitErr != nil && !isExit(waitErr) {
+		err = errors.Join(err, fmt.Errorf("wait for command: %w", waitErr))
+	}
+	return err
 }
 
 // settle waits for the stop of a command behind execve(2), and gives it its
@@ -91,11 +108,6 @@ func (l launch) settle(pid int) error {
 	for _, limit := range l.limits {
 		if err := ignoreGone(unix.Prlimit(pid, limit.resource, &limit.values, nil)); err != nil {
 			return fmt.Errorf("set resource limit %d: %w", limit.resource, err)
-		}
-	}
-	if l.resetOOMScore {
-		if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("0"), 0); err != nil {
-			return fmt.Errorf("reset OOM score: %w", err)
 		}
 	}
 	if err := ignoreGone(unix.PtraceDetach(pid)); err != nil {

@@ -40,6 +40,52 @@ func TestResetOOMScore(t *testing.T) {
 		if got := e.end(); got != (ending{}) || e.stdout.String() != test.want {
 			t.Errorf("reset %v: got %+v, %q, want %q", test.reset, got, e.stdout.String(), test.want)
 		}
+		if after, err := os.ReadFile(own); err != nil || string(after) != "500\n" {
+			t.Errorf("reset %v: the agent's own is %q, %v, want 500", test.reset, after, err)
+		}
+	}
+}
+
+// TestOOMScoreOfSeveral has two commands made at once: the first that is done
+// leaves the score to the other one.
+func TestOOMScoreOfSeveral(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "oom_score_adj")
+	if err := os.WriteFile(file, []byte("-999"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	score := &oomScore{file: opened, own: "-999"}
+	var seen []string
+	look := func() {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		seen = append(seen, string(text[:1]))
+	}
+	if err := score.whileUsual(func() {
+		look()
+		if err := score.whileUsual(look); err != nil {
+			t.Error(err)
+		}
+		look()
+	}); err != nil {
+		t.Error(err)
+	}
+	look()
+	if got, want := strings.Join(seen, " "), "0 0 0 -"; got != want {
+		t.Errorf("scores begin with %s, want %s", got, want)
+	}
+	if err := opened.Close(); err != nil {
+		t.Fatal(err)
+	}
+	called := false
+	if err := score.whileUsual(func() { called = true }); err == nil || called {
+		t.Errorf("closed file: got error %v, called %v", err, called)
 	}
 }
 

@@ -66,12 +66,17 @@ type service struct {
 	maxExecs int64
 	named    registry
 	counters counters
+	score    *oomScore // nil if commands are to have this process's
 	*copied
 }
 
 func newService(o Options) *service {
 	o.ShutdownFile = cmp.Or(o.ShutdownFile, contract.ShutdownFile)
-	return &service{env: o.Env, kill: o.Kill, options: o, maxExecs: int64(cmp.Or(o.MaxExecs, maxExecs)), copied: newCopied(o)}
+	s := &service{env: o.Env, kill: o.Kill, options: o, maxExecs: int64(cmp.Or(o.MaxExecs, maxExecs)), copied: newCopied(o)}
+	if o.ResetOOMScore {
+		s.score = &oomScore{}
+	}
+	return s
 }
 
 // counters are what Stats tells of the agent itself.
