@@ -40,7 +40,7 @@ type contender struct {
 	commands [][]string
 	env      []string
 	output   string // file or folder that is removed before it runs; "" is none
-	again    bool   // runs on what the contender before it left in output
+	again    bool   // runs on what the contender before it left
 }
 
 // sample is one value of a benchmark that measures itself.
@@ -110,6 +110,9 @@ func tail(output []byte) []byte {
 
 // measure runs every contender once to warm up, and then in turn for as many
 // rounds as there are to be.
+//
+// Each round begins with another one: who comes behind a contender that writes
+// much, or first, has the worse time.
 func (b *bench) measure(ctx context.Context, f figure) (*measured, error) {
 	var table rows
 	for round := range b.rounds + 1 {
@@ -117,7 +120,7 @@ func (b *bench) measure(ctx context.Context, f figure) (*measured, error) {
 			continue // it warms up by itself
 		}
 		fmt.Fprintf(b.stderr, "bench: %s: round %d of %d\n", f.name, round, b.rounds)
-		for _, c := range f.contenders {
+		for _, c := range inTurn(f.contenders, max(0, round-1)) {
 			samples, usage, err := b.runOnce(ctx, &f, &c)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
@@ -128,6 +131,19 @@ func (b *bench) measure(ctx context.Context, f figure) (*measured, error) {
 		}
 	}
 	return f.summarize(table)
+}
+
+// inTurn gives the contenders in the order of a round. Those that run on what is
+// left of another one stay behind it.
+func inTurn(contenders []contender, round int) []contender {
+	var starts []int
+	for i, c := range contenders {
+		if !c.again {
+			starts = append(starts, i)
+		}
+	}
+	start := starts[round%len(starts)]
+	return slices.Concat(contenders[start:], contenders[:start])
 }
 
 func (b *bench) runOnce(ctx context.Context, f *figure, c *contender) ([]sample, *row, error) {

@@ -66,6 +66,19 @@ func TestMeasureTakesTurns(t *testing.T) {
 	}
 }
 
+func TestInTurn(t *testing.T) {
+	contenders := []contender{{name: "a"}, {name: "a again", again: true}, {name: "b"}, {name: "c"}}
+	for round, want := range []string{"a, a again, b, c", "b, c, a, a again", "c, a, a again, b", "a, a again, b, c"} {
+		var names []string
+		for _, c := range inTurn(contenders, round) {
+			names = append(names, c.name)
+		}
+		if got := strings.Join(names, ", "); got != want {
+			t.Errorf("round %d: got %s, want %s", round, got, want)
+		}
+	}
+}
+
 func TestMeasureFails(t *testing.T) {
 	var ran []string
 	b := fakeBench(t, 5, &ran)
