@@ -35,8 +35,7 @@ type figure struct {
 // they make.
 type contender struct {
 	name     string
-	prepare  func() error // not timed, nor is before; nil is nothing
-	before   [][]string
+	prepare  func() error // not timed; nil is nothing
 	commands [][]string
 	env      []string
 	output   string // file or folder that is removed before it runs; "" is none
@@ -111,8 +110,7 @@ func tail(output []byte) []byte {
 // measure runs every contender once to warm up, and then in turn for as many
 // rounds as there are to be.
 //
-// Each round begins with another one: who comes behind a contender that writes
-// much, or first, has the worse time.
+// Each round begins with another one: the first has the worse time.
 func (b *bench) measure(ctx context.Context, f figure) (*measured, error) {
 	var table rows
 	for round := range b.rounds + 1 {
@@ -151,14 +149,13 @@ func (b *bench) runOnce(ctx context.Context, f *figure, c *contender) ([]sample,
 		if err := os.RemoveAll(c.output); err != nil {
 			return nil, nil, fmt.Errorf("remove output: %w", err)
 		}
-	}
-	if c.prepare != nil {
-		if err := c.prepare(); err != nil {
+		// What others have written is not to go to the disk beside this one.
+		if _, err := b.execute(ctx, nil, []string{"sync"}); err != nil {
 			return nil, nil, err
 		}
 	}
-	for _, argv := range c.before {
-		if _, err := b.execute(ctx, nil, argv); err != nil {
+	if c.prepare != nil {
+		if err := c.prepare(); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -43,7 +43,7 @@ func TestMeasureTakesTurns(t *testing.T) {
 		return nil
 	}
 	got, err := b.measure(t.Context(), figure{name: "f", contenders: []contender{
-		{name: "a", output: out, prepare: prepare, before: [][]string{{"sync"}}, commands: [][]string{{"make", out}, {"a2"}}, env: []string{"K=V"}},
+		{name: "a", output: out, prepare: prepare, commands: [][]string{{"make", out}, {"a2"}}, env: []string{"K=V"}},
 		{name: "again", output: out, again: true, commands: [][]string{{"look"}}},
 	}})
 	if err != nil {
@@ -101,7 +101,7 @@ func TestMeasurePrepares(t *testing.T) {
 	var ran []string
 	broken := errors.New("it broke")
 	_, err := fakeBench(t, 1, &ran).measure(t.Context(), figure{contenders: []contender{
-		{name: "a", prepare: func() error { return broken }, before: [][]string{{"sync"}}, commands: [][]string{{"x"}}},
+		{name: "a", prepare: func() error { return broken }, commands: [][]string{{"x"}}},
 	}})
 	if !errors.Is(err, broken) || len(ran) > 0 {
 		t.Errorf("error %v, want %v; ran %q", err, broken, ran)
