@@ -116,6 +116,22 @@ func TestPartsFullDisk(t *testing.T) {
 	}
 }
 
+// archiveOfBlocks is an archive of one file, which is six blocks long.
+func archiveOfBlocks(t *testing.T) (input string, a *archive) {
+	t.Helper()
+	f := newFixture(t)
+	input = f.write("x", make([]byte, 6*blockSize))
+	tree := placed(t, nil)
+	if err := tree.PlaceFileFrom("x", fstree.Meta{}, input); err != nil {
+		t.Fatal(err)
+	}
+	a, err := newArchive(tree, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return input, a
+}
+
 // TestPartsOfChangedFile is about an input that does not stay as it is.
 func TestPartsOfChangedFile(t *testing.T) {
 	tests := []struct {
@@ -128,16 +144,7 @@ func TestPartsOfChangedFile(t *testing.T) {
 		{"longer", 7 * blockSize, "changed while it was in use"},
 	}
 	for _, test := range tests {
-		f := newFixture(t)
-		input := f.write("x", make([]byte, 6*blockSize))
-		tree := placed(t, nil)
-		if err := tree.PlaceFileFrom("x", fstree.Meta{}, input); err != nil {
-			t.Fatal(err)
-		}
-		a, err := newArchive(tree, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		input, a := archiveOfBlocks(t)
 		if err := os.Truncate(input, test.size); err != nil {
 			t.Fatal(err)
 		}
@@ -150,16 +157,7 @@ func TestPartsOfChangedFile(t *testing.T) {
 
 // TestPartsOfShrinkingFile is about one that is open already.
 func TestPartsOfShrinkingFile(t *testing.T) {
-	f := newFixture(t)
-	input := f.write("x", make([]byte, 6*blockSize))
-	tree := placed(t, nil)
-	if err := tree.PlaceFileFrom("x", fstree.Meta{}, input); err != nil {
-		t.Fatal(err)
-	}
-	a, err := newArchive(tree, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	input, a := archiveOfBlocks(t)
 	shrink := writerAt(func(p []byte, offset int64) (int, error) {
 		if offset > 0 {
 			return len(p), nil
