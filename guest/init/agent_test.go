@@ -64,6 +64,22 @@ func TestAgentIsRestarted(t *testing.T) {
 	}
 }
 
+// TestAgentIsMissing has an application that runs without its agent, until the
+// step behind the agent's is done.
+func TestAgentIsMissing(t *testing.T) {
+	agent := filepath.Join(t.TempDir(), "missing")
+	g := startGuest(t, agent)
+	dir := strings.TrimPrefix(g.Env[len(g.Env)-1], "TMPDIR=")
+	g.configure(t, &contract.Config{Cmd: sh("ulimit -t 20; until [ -e " + dir + "/init*/boot.json ]; do :; done")})
+	if _, outcome := g.finish(t); outcome != contract.NewExitInfo(0) {
+		t.Errorf("outcome = %v, want %v", outcome, contract.NewExitInfo(0))
+	}
+	want := []string{"agent] start " + agent + ": fork/exec " + agent + ": no such file or directory"}
+	if diff := cmp.Diff(want, errorLines(g.log.String())); diff != "" {
+		t.Errorf("errors in the log (-want +got):\n%s", diff)
+	}
+}
+
 // TestStartAgent checks what the start of an agent tells, and that none starts
 // where there is to be none.
 func TestStartAgent(t *testing.T) {

@@ -39,7 +39,7 @@ func testProcess(t *testing.T, role string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", role)
 	// Bazel's environment would make the test binary act for Bazel. The variable
 	// keeps the race detector from waiting a second at each end.
-	cmd.Env = []string{"GORACE=atexit_sleep_ms=0"}
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0", "TMPDIR=" + t.TempDir()}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL} // at a timeout of the tests
 	return cmd
 }

@@ -121,7 +121,10 @@ func asInit() (err error) {
 	if m.config, err = contract.ReadConfig(os.Stdin); err != nil {
 		return err
 	}
-	m.log.exit(m.live(nil, []step{{"agent", "agent", (*machine).startAgent, goOn}}))
+	m.log.exit(m.live(nil, []step{
+		{"agent", "agent", (*machine).startAgent, goOn},
+		{"record", "boot", (*machine).writeRecord, goOn},
+	}))
 	return nil
 }
 
